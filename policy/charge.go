@@ -1,0 +1,92 @@
+package policy
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// A Charge asks for units of a limit under a key.
+type Charge struct {
+	// Limit is how much is allowed.
+	Limit Limit
+
+	// Scope names the limiter and the rule that charge. State is kept under
+	// these names and the limit's.
+	Scope Scope
+
+	// Key is whose count it is: opaque bytes.
+	Key string
+
+	// Partition is where the state lives: charges of one partition are decided
+	// together, all or none. Empty means the key itself. It must depend on the
+	// key alone, or one key would be counted in two places.
+	Partition string
+
+	// Units is how much is asked. Zero asks for nothing and is always allowed.
+	Units int64
+}
+
+// MaxCharges is the most charges that a store takes at once.
+const MaxCharges = 64
+
+// ID identifies the state that the charge is counted in, among those of its
+// key: 52 bits of a hash over the names of limiter, rule and limit, the
+// algorithm and the window. It is never zero.
+func (c *Charge) ID() uint64 {
+	x := c.Scope.id + c.Limit.id*0x9e3779b97f4a7c15
+	x ^= x >> 32
+	x *= 0xd6e8feb86659fd93
+	return x>>12 | 1<<51
+}
+
+// Place returns the charge's partition, or its key if that is empty.
+func (c *Charge) Place() string {
+	if c.Partition == "" {
+		return c.Key
+	}
+	return c.Partition
+}
+
+// SameState reports whether two charges are counted in one state.
+func (c *Charge) SameState(d *Charge) bool {
+	return c.Key == d.Key && c.ID() == d.ID() && c.Place() == d.Place()
+}
+
+// CheckCharges returns an error unless a store can take the charges: at most
+// [MaxCharges] of them, with valid limits and no negative units.
+func CheckCharges(charges []Charge) error {
+	if len(charges) > MaxCharges {
+		return fmt.Errorf("policy: %d charges in one request: write at most %d", len(charges), MaxCharges)
+	}
+	for i := range charges {
+		if charges[i].Units < 0 {
+			return fmt.Errorf("policy: charge %d (%s): negative units: give units back with Settle", i, charges[i].Scope)
+		}
+		if !charges[i].Limit.valid() {
+			return fmt.Errorf("policy: charge %d (%s): %w", i, charges[i].Scope, charges[i].Limit.Validate())
+		}
+	}
+	return nil
+}
+
+// ErrClosed is what a Store answers after Close.
+var ErrClosed = errors.New("policy: store is closed")
+
+// A Scope names who counts: a limiter and one of its rules. The zero Scope is
+// that of a Store used by itself.
+type Scope struct {
+	name string
+	id   uint64
+}
+
+// NewScope returns the scope of a limiter's rule. [CheckName] says which names
+// are good.
+func NewScope(limiter, rule string) Scope {
+	b := binary.AppendUvarint(nil, uint64(len(limiter)))
+	b = append(append(b, limiter...), rule...)
+	return Scope{name: limiter + "/" + rule, id: hash64(b)}
+}
+
+// String returns "limiter/rule".
+func (s Scope) String() string { return s.name }

@@ -1,0 +1,106 @@
+package policy
+
+import (
+	"math/bits"
+	"strconv"
+	"time"
+)
+
+// A Verdict is what was decided, about one charge or about all of a request's.
+type Verdict uint8
+
+const (
+	// Unknown is the zero Verdict: nothing was decided.
+	Unknown Verdict = iota
+
+	// Allowed means that there was room.
+	Allowed
+
+	// Refused means that there was none yet: RetryAfter says when.
+	Refused
+
+	// Never means that more units were asked than the limit can ever admit at
+	// once. Waiting does not help.
+	Never
+)
+
+// String returns "allowed", "refused" and so on.
+func (v Verdict) String() string {
+	switch v {
+	case Unknown:
+		return "unknown"
+	case Allowed:
+		return "allowed"
+	case Refused:
+		return "refused"
+	case Never:
+		return "never"
+	}
+	return "Verdict(" + strconv.Itoa(int(v)) + ")"
+}
+
+// A Result is what one limit had to say to one charge. The numbers beside the
+// fields are those of a TokenBucket(60, time.Minute).WithBurst(120) that was
+// full, and of which 90 units were just taken.
+type Result struct {
+	// Verdict is Allowed, Refused or Never. A charge may be Allowed and its
+	// request refused by another: then nothing was taken here either.
+	Verdict Verdict
+
+	// Overflow tells that the store had no room left for this key, and counted
+	// it in a state that the rule's new keys share.
+	Overflow bool
+
+	// Limit is the documented number: 60.
+	Limit int64
+
+	// Capacity is the most that could ever be admitted at once: 120.
+	Capacity int64
+
+	// Used is what counts against Capacity now, rounded up: 90. It can exceed
+	// Capacity after a Settle or a lowered limit.
+	Used int64
+
+	// Remaining is what could be taken now, never below zero: 30.
+	Remaining int64
+
+	// RetryAfter is how long a client that is alone with its limit has to wait
+	// until the units it asked for are admitted: 0 here. It is exact to the
+	// microsecond, and set for Refused only.
+	RetryAfter time.Duration
+
+	// ResetAfter is how long until the bucket is full, or the window ends: 90s.
+	// For a Refused charge it is RetryAfter.
+	ResetAfter time.Duration
+
+	// NextAfter is how long until Remaining grows by one, if nothing else is
+	// taken: 1s. It is 0 while nothing is used.
+	NextAfter time.Duration
+
+	// Receipt says where an allowed charge went, for Settle.
+	Receipt Receipt
+}
+
+// A Receipt says where a charge went: the instant it was taken and what the
+// limit's state was before, as far as a later [Limit.Settle] has to know. Its
+// numbers mean something to the algorithm alone.
+type Receipt struct {
+	At   int64 // microseconds since 1970, by the store's clock
+	A, B int64
+}
+
+// Tighter reports whether r binds a client more than s does. A refusal binds
+// more than an admission, Never more than any wait, and a longer wait more
+// than a shorter one. Of two admissions the one with the smaller share of its
+// capacity left binds. On a tie it is false, so that the first of several wins.
+func (r Result) Tighter(s Result) bool {
+	if a, b := r.Verdict, s.Verdict; a != b {
+		return a > b
+	}
+	if r.Verdict == Refused {
+		return r.RetryAfter > s.RetryAfter
+	}
+	ahi, alo := bits.Mul64(uint64(r.Remaining), uint64(s.Capacity))
+	bhi, blo := bits.Mul64(uint64(s.Remaining), uint64(r.Capacity))
+	return ahi < bhi || ahi == bhi && alo < blo
+}

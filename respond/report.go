@@ -1,0 +1,57 @@
+package respond
+
+import (
+	"time"
+
+	"github.com/stint-go/stint/policy"
+)
+
+// A Report is all there is to tell about one request: how it stands with every
+// limit that it met and, if it was refused, why.
+type Report struct {
+	// Now is the instant of the decision, by the store's clock.
+	Now time.Time
+
+	// Standings has an entry for each limit that was decided, in the order of
+	// limiters, rules and limits. A limit whose store failed has none.
+	Standings []Standing
+
+	// Denial says why the request was refused. It is nil if it was not.
+	Denial *Denial
+}
+
+// A Standing is how a request stands with one limit.
+type Standing struct {
+	Limiter string        // name of the limiter: "api"
+	Rule    string        // name of the rule: "per_key"
+	Limit   policy.Limit  // 60 per minute
+	Result  policy.Result // 48 of 60 remaining
+}
+
+// Binding returns the standing that binds the client most, by
+// [policy.Result.Tighter], the first of several. It is nil if there is none.
+func (r *Report) Binding() *Standing {
+	var binding *Standing
+	for i := range r.Standings {
+		if binding == nil || r.Standings[i].Result.Tighter(binding.Result) {
+			binding = &r.Standings[i]
+		}
+	}
+	return binding
+}
+
+// A Reason is why a request was refused: a code for programs.
+type Reason string
+
+// The reasons.
+const (
+	RateLimitExceeded   Reason = "rate_limit_exceeded"
+	QuotaExceeded       Reason = "quota_exceeded"
+	ConcurrencyExceeded Reason = "concurrency_exceeded"
+	QueueFull           Reason = "queue_full"
+	QueueTimeout        Reason = "queue_timeout"
+	Blocked             Reason = "blocked"
+	CostTooHigh         Reason = "cost_too_high"
+	NoKey               Reason = "no_key"
+	StoreUnavailable    Reason = "store_unavailable"
+)
