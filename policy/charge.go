@@ -60,12 +60,19 @@ func CheckCharges(charges []Charge) error {
 		return fmt.Errorf("policy: %d charges in one request: write at most %d", len(charges), MaxCharges)
 	}
 	for i := range charges {
-		if charges[i].Units < 0 {
-			return fmt.Errorf("policy: charge %d (%s): negative units: give units back with Settle", i, charges[i].Scope)
+		if err := charges[i].check(i); err != nil {
+			return err
 		}
-		if !charges[i].Limit.valid() {
-			return fmt.Errorf("policy: charge %d (%s): %w", i, charges[i].Scope, charges[i].Limit.Validate())
-		}
+	}
+	return nil
+}
+
+func (c *Charge) check(i int) error {
+	if c.Units < 0 {
+		return fmt.Errorf("policy: charge %d (%s): negative units: give units back with Settle", i, c.Scope)
+	}
+	if !c.Limit.valid() {
+		return fmt.Errorf("policy: charge %d (%s): %w", i, c.Scope, c.Limit.Validate())
 	}
 	return nil
 }

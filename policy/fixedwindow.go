@@ -35,13 +35,14 @@ func (l *Limit) freeAtFixedWindow(s *State, room int64) int64 {
 	return s.At - s.At%l.window + l.window
 }
 
-func (l *Limit) settleFixedWindow(s *State, receipt Receipt, delta int64) {
+func (l *Limit) settleFixedWindow(s *State, receipt Receipt, delta int64) bool {
 	if receipt.At < s.At-s.At%l.window {
-		return // its window is over
+		return false // its window is over
 	}
 	s.A = min(max(0, s.A+delta), maxUsed)
 	s.Until = s.At
 	if s.A > 0 {
 		s.Until += l.window - s.At%l.window
 	}
+	return true
 }

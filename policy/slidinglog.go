@@ -58,9 +58,9 @@ func (l *Limit) freeAtSlidingLog(s *State, room int64) int64 {
 // settleSlidingLog corrects the entry of the receipt. Units that it did not
 // have go to the next later entry, or to a new one: a log stays in order, and
 // nothing leaves it early.
-func (l *Limit) settleSlidingLog(s *State, receipt Receipt, delta int64) {
+func (l *Limit) settleSlidingLog(s *State, receipt Receipt, delta int64) bool {
 	if receipt.At <= s.At-l.window {
-		return // it has left the window
+		return false // it has left the window
 	}
 	i := len(s.Log)
 	for i > 0 && s.Log[i-1].At >= receipt.At {
@@ -74,7 +74,7 @@ func (l *Limit) settleSlidingLog(s *State, receipt Receipt, delta int64) {
 		}
 		s.Log[i].Units += delta
 		s.A += delta
-		return
+		return true
 	}
 	end := i
 	for ; end < len(s.Log) && s.Log[end].At == receipt.At && delta < 0; end++ {
@@ -87,4 +87,5 @@ func (l *Limit) settleSlidingLog(s *State, receipt Receipt, delta int64) {
 		}
 	}
 	s.Log = slices.Delete(s.Log, i, end)
+	return true
 }

@@ -61,15 +61,18 @@ func (l *Limit) freeAtSlidingWindow(s *State, room int64) int64 {
 	return end + l.window - left
 }
 
-func (l *Limit) settleSlidingWindow(s *State, receipt Receipt, delta int64) {
+func (l *Limit) settleSlidingWindow(s *State, receipt Receipt, delta int64) bool {
 	start := s.At - s.At%l.window
 	switch {
 	case receipt.At >= start:
 		s.A = min(max(0, s.A+delta), maxUsed)
 	case receipt.At >= start-l.window:
 		s.B = min(max(0, s.B+delta), maxUsed)
+	default:
+		return false // its window no longer counts
 	}
 	l.setUntilSlidingWindow(s)
+	return true
 }
 
 func (l *Limit) setUntilSlidingWindow(s *State) {

@@ -1,6 +1,9 @@
 package policy
 
-import "context"
+import (
+	"context"
+	"fmt"
+)
 
 // A Store counts. It takes the charges of a request, all or none.
 //
@@ -73,4 +76,21 @@ type Settlement struct {
 
 	// Total is what the charge should have taken. Zero gives it back whole.
 	Total int64
+}
+
+// CheckSettlements returns an error unless a store can take the settlements, as
+// [CheckCharges] does for charges.
+func CheckSettlements(settlements []Settlement) error {
+	if len(settlements) > MaxCharges {
+		return fmt.Errorf("policy: %d settlements in one request: write at most %d", len(settlements), MaxCharges)
+	}
+	for i := range settlements {
+		if err := settlements[i].Charge.check(i); err != nil {
+			return err
+		}
+		if settlements[i].Total < 0 {
+			return fmt.Errorf("policy: settlement %d (%s): negative total: zero gives all back", i, settlements[i].Charge.Scope)
+		}
+	}
+	return nil
 }

@@ -63,10 +63,10 @@ func (l *Limit) freeAtTokenBucket(s *State, room int64) int64 {
 // settleTokenBucket gives back only what has not refilled since the take. A
 // charge of d units on a bucket that had used u before it is refilled only
 // after those u: of what r has refilled since, max(0, r - u) was the charge's.
-func (l *Limit) settleTokenBucket(s *State, receipt Receipt, taken, total int64) {
+func (l *Limit) settleTokenBucket(s *State, receipt Receipt, taken, total int64) bool {
 	if total >= taken {
 		l.addTokenBucket(s, total-taken)
-		return
+		return true
 	}
 	units, frac := mulDiv(max(0, s.At-receipt.At), l.n, l.window)
 	units, frac = l.subtract(units, frac, receipt.A, receipt.B) // the charge's own refill
@@ -76,6 +76,7 @@ func (l *Limit) settleTokenBucket(s *State, receipt Receipt, taken, total int64)
 	}
 	s.A, s.B = l.subtract(s.A, s.B, backUnits, backFrac)
 	s.Until = l.drainedAt(s.At, s.A, s.B)
+	return true
 }
 
 // drainedAt returns when units and frac will have refilled, counted from at.

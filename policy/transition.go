@@ -15,33 +15,37 @@ import "time"
 func (l Limit) Take(s State, now, units int64) (State, Result) {
 	before, verdict := s, l.judge(&s, now, units)
 	switch {
-	case units > 0 && verdict == Allowed:
-		l.add(&s, units)
-		return s, l.report(&s, now, units, verdict)
+	case verdict == Allowed:
+		if units > 0 {
+			l.add(&s, units)
+			before = s
+		}
+		return before, l.report(&s, now, units, verdict, true)
 	case l.refused && verdict == Refused:
 		if penalty := min(units, 2*l.burst-l.used(&s)); penalty > 0 {
 			l.add(&s, penalty)
-			return s, l.report(&s, now, units, verdict)
+			before = s
 		}
 	}
-	return before, l.report(&s, now, units, verdict)
+	return before, l.report(&s, now, units, verdict, false)
 }
 
 // Peek tells what Take would answer, and takes nothing: Used, Remaining and
-// the waits are those before the charge.
+// the waits are those before the charge, and there is no receipt.
 func (l Limit) Peek(s State, now, units int64) Result {
 	verdict := l.judge(&s, now, units)
-	return l.report(&s, now, units, verdict)
+	return l.report(&s, now, units, verdict, false)
 }
 
-// Report tells what Take answered, given its verdict and the state it left. It
-// is for stores that run the transition elsewhere, such as in a script. A
-// sliding log may be reported by its numbers alone (see [State]).
-func (l Limit) Report(s State, now, units int64, verdict Verdict) Result {
+// Report tells what Take answered, given its verdict, the state it left and
+// whether that has the units in it. It is for stores that run the transition
+// elsewhere, such as in a script. A sliding log may be reported by its numbers
+// alone: [State] says which.
+func (l Limit) Report(s State, now, units int64, verdict Verdict, taken bool) Result {
 	if l.algorithm != AlgorithmSlidingLog || len(s.Log) > 0 {
 		l.advance(&s, now)
 	}
-	return l.report(&s, now, units, verdict)
+	return l.report(&s, now, units, verdict, taken)
 }
 
 // judge advances the state to now and decides whether units fit.
@@ -60,7 +64,7 @@ func (l *Limit) judge(s *State, now, units int64) Verdict {
 }
 
 // report describes an advanced state.
-func (l *Limit) report(s *State, now, units int64, verdict Verdict) Result {
+func (l *Limit) report(s *State, now, units int64, verdict Verdict, taken bool) Result {
 	used := l.used(s)
 	r := Result{
 		Verdict:   verdict,
@@ -68,10 +72,12 @@ func (l *Limit) report(s *State, now, units int64, verdict Verdict) Result {
 		Capacity:  l.burst,
 		Used:      used,
 		Remaining: max(0, l.burst-used),
-		Receipt:   Receipt{At: s.At},
 	}
-	if l.algorithm == AlgorithmTokenBucket && verdict == Allowed {
-		r.Receipt.A, r.Receipt.B = s.A-units, s.B
+	if taken {
+		r.Receipt.At = s.At
+		if l.algorithm == AlgorithmTokenBucket {
+			r.Receipt.A, r.Receipt.B = s.A-units, s.B
+		}
 	}
 	if used > 0 {
 		r.NextAfter = wait(now, l.freeAt(s, l.burst-r.Remaining-1))
@@ -95,20 +101,21 @@ func (l Limit) Settle(s State, now int64, receipt Receipt, taken, total int64) (
 	if taken < 0 || total < 0 {
 		panic("policy: negative units")
 	}
-	before := s
+	before, settled := s, false
 	l.advance(&s, now)
 	taken, total = min(taken, maxUsed), min(total, maxUsed)
-	switch l.algorithm {
-	case AlgorithmTokenBucket:
-		l.settleTokenBucket(&s, receipt, taken, total)
-	case AlgorithmSlidingWindow:
-		l.settleSlidingWindow(&s, receipt, total-taken)
-	case AlgorithmSlidingLog:
-		l.settleSlidingLog(&s, receipt, total-taken)
-	case AlgorithmFixedWindow:
-		l.settleFixedWindow(&s, receipt, total-taken)
+	switch {
+	case taken == total:
+	case l.algorithm == AlgorithmTokenBucket:
+		settled = l.settleTokenBucket(&s, receipt, taken, total)
+	case l.algorithm == AlgorithmSlidingWindow:
+		settled = l.settleSlidingWindow(&s, receipt, total-taken)
+	case l.algorithm == AlgorithmSlidingLog:
+		settled = l.settleSlidingLog(&s, receipt, total-taken)
+	case l.algorithm == AlgorithmFixedWindow:
+		settled = l.settleFixedWindow(&s, receipt, total-taken)
 	}
-	if taken == total {
+	if !settled {
 		s = before
 	}
 	return s, l.Peek(s, now, 0)

@@ -1,0 +1,153 @@
+package redisstore
+
+import (
+	"context"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/stint-go/stint/policy"
+)
+
+// The kinds of a call and the statuses of its reply, as the script has them.
+const (
+	kindTake   = 1
+	kindPeek   = 2
+	kindSettle = 3
+	kindReset  = 4
+
+	statusAllowed = 1
+	statusRefused = 2
+	statusForeign = 3
+)
+
+// A call is what one request asks of one partition: the unit that is decided
+// all or none. Its caller fills it in and waits; the flight that carries it
+// answers. Whoever changes its state first from pending has it: a caller that
+// gives up leaves it to its flight, which gives back what it took.
+type call struct {
+	kind     int64
+	items    []item
+	part     int    // which part of Redis decides it: a slot, a shard
+	tag      string // hash tag of its first item
+	ticket   policy.Ticket
+	deadline time.Time // when sending it, or sending it again, is pointless
+	attempts int
+
+	ticketIndex int64
+
+	status  int64
+	now     int64
+	answers []answer
+	err     error
+
+	state atomic.Int32
+	done  chan struct{}
+}
+
+// An item is one charge of a call, or several on one state.
+type item struct {
+	value, log string // keys; log is empty but for a sliding log
+	limit      limit
+	units      int64
+	total      int64 // of a settle
+	receipt    policy.Receipt
+
+	valueIndex, logIndex, limitIndex int64
+}
+
+// A limit is a policy.Limit in the script's terms.
+type limit struct {
+	id, algorithm, counts, n, window, capacity int64
+}
+
+// An answer is what the script says of a charge.
+type answer struct{ verdict, at, until, a, b int64 }
+
+const (
+	statePending int32 = iota
+	stateDone
+	stateAbandoned
+)
+
+// wait returns when the call is done or the context is.
+func (c *call) wait(ctx context.Context) {
+	select {
+	case <-c.done:
+	case <-ctx.Done():
+	}
+}
+
+// abandon leaves the call to its flight and reports whether that was in time.
+func (c *call) abandon() bool { return c.state.CompareAndSwap(statePending, stateAbandoned) }
+
+func (c *call) abandoned() bool { return c.state.Load() == stateAbandoned }
+
+// finish hands the call to its caller and reports whether there still is one.
+func (c *call) finish(err error) bool {
+	c.err = err
+	if !c.state.CompareAndSwap(statePending, stateDone) {
+		return false
+	}
+	c.done <- struct{}{}
+	return true
+}
+
+// refund returns the call that gives back all that this one took.
+func (c *call) refund() *call {
+	r := newCall()
+	r.kind, r.part, r.tag, r.ticket = kindSettle, c.part, c.tag, c.ticket
+	r.items = append(r.items, c.items...)
+	for i := range r.items {
+		r.items[i].total, r.items[i].receipt = 0, c.receipt(i)
+	}
+	return r
+}
+
+// result tells what the call's i-th answer says to a charge, given the verdict
+// on its whole request.
+func (c *call) result(i int, charge *policy.Charge, verdict policy.Verdict, take bool) policy.Result {
+	a, units := c.answers[i], c.items[i].units
+	s := policy.State{At: a.at, Until: a.until, A: a.a, B: a.b}
+	if charge.Limit.Algorithm() == policy.AlgorithmSlidingLog {
+		// A log comes by its numbers.
+		s = policy.State{At: a.at, Until: math.MaxInt64, A: a.a, B: a.until, C: a.b}
+	}
+	taken := take && c.status == statusAllowed
+	if !taken || verdict == policy.Allowed {
+		return charge.Limit.Report(s, c.now, units, policy.Verdict(a.verdict), taken)
+	}
+	// Another partition refused, and what this one took is about to be undone.
+	if charge.Limit.Algorithm() == policy.AlgorithmSlidingLog {
+		s.A -= units
+		return charge.Limit.Report(s, c.now, 0, policy.Allowed, false)
+	}
+	_, r := charge.Limit.Settle(s, c.now, c.receipt(i), units, 0)
+	return r
+}
+
+// receipt tells where the i-th item of a take went.
+func (c *call) receipt(i int) policy.Receipt {
+	a := &c.answers[i]
+	r := policy.Receipt{At: a.at}
+	if c.items[i].limit.algorithm == int64(policy.AlgorithmTokenBucket) {
+		r.A, r.B = a.a-c.items[i].units, a.b
+	}
+	return r
+}
+
+var callPool = sync.Pool{New: func() any { return &call{done: make(chan struct{}, 1)} }}
+
+func newCall() *call { return callPool.Get().(*call) }
+
+// free returns the call to the pool. Only who has it may.
+func (c *call) free() {
+	select {
+	case <-c.done:
+	default:
+	}
+	clear(c.items)
+	*c = call{items: c.items[:0], answers: c.answers[:0], done: c.done}
+	callPool.Put(c)
+}

@@ -1,0 +1,183 @@
+package redisstore
+
+import (
+	"context"
+	"crypto/sha1"
+	_ "embed"
+	"encoding/hex"
+	"sync"
+
+	"github.com/redis/go-redis/v9"
+)
+
+//go:embed stint.lua
+var source string
+
+var sourceSHA = func() string {
+	sum := sha1.Sum([]byte(source))
+	return hex.EncodeToString(sum[:])
+}()
+
+// A flight is a group of calls on their way, and the scratch to encode them.
+type flight struct {
+	calls  []*call
+	groups [][]*call
+
+	indexes map[string]int64 // of keys and of others
+	limits  map[limit]int64
+	table   []limit
+	keys    []any // of values
+	others  []any // of logs and tickets, which come after
+	body    []byte
+}
+
+var flightPool = sync.Pool{New: func() any {
+	return &flight{indexes: map[string]int64{}, limits: map[limit]int64{}}
+}}
+
+// split divides the calls into those that one script call can decide.
+func (f *flight) split(bySlot bool) [][]*call {
+	f.groups = f.groups[:0]
+	if !bySlot {
+		return append(f.groups, f.calls)
+	}
+	slots := map[int]int{}
+	for _, c := range f.calls {
+		i, ok := slots[c.part]
+		if !ok {
+			i = len(f.groups)
+			slots[c.part] = i
+			f.groups = append(f.groups, nil)
+		}
+		f.groups[i] = append(f.groups[i], c)
+	}
+	return f.groups
+}
+
+// A command is a script call that the client never sends twice.
+type command struct {
+	*redis.Cmd
+	args []any
+}
+
+// NoRetry implements [redis.Cmder].
+func (*command) NoRetry() bool { return true }
+
+// withSource returns the command with the script's text instead of its hash.
+func (c *command) withSource(ctx context.Context) *command {
+	args := append([]any{"eval", source}, c.args[2:]...)
+	return &command{Cmd: redis.NewCmd(ctx, args...), args: args}
+}
+
+// again returns the command unsent.
+func (c *command) again(ctx context.Context) *command {
+	return &command{Cmd: redis.NewCmd(ctx, c.args...), args: c.args}
+}
+
+// command encodes calls for the script, whose text describes the format.
+func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command {
+	clear(f.indexes)
+	clear(f.limits)
+	f.table, f.keys, f.others, f.body = f.table[:0], f.keys[:0], f.others[:0], f.body[:0]
+	f.index(s, calls)
+
+	b := appendArray(f.body, 0)
+	n := 3 + 6*len(f.table)
+	var now int64
+	if s.now != nil {
+		now = s.now().UnixMicro()
+	}
+	b = appendInt(appendInt(b, now), int64(len(f.table)))
+	for _, l := range f.table {
+		for _, v := range [...]int64{l.id, l.algorithm, l.counts, l.n, l.window, l.capacity} {
+			b = appendInt(b, v)
+		}
+	}
+	b = appendInt(b, int64(len(calls)))
+	values := int64(len(f.keys))
+	for _, c := range calls {
+		b = appendInt(b, c.kind)
+		n += 2
+		if c.kind == kindSettle {
+			b = appendInt(b, values+c.ticketIndex)
+			n++
+		}
+		b = appendInt(b, int64(len(c.items)))
+		for i := range c.items {
+			it := &c.items[i]
+			var log int64
+			if it.log != "" {
+				log = values + it.logIndex
+			}
+			b = appendInt(appendInt(appendInt(b, it.valueIndex), it.limitIndex), log)
+			n += 3
+			switch c.kind {
+			case kindTake, kindPeek:
+				b = appendInt(b, it.units)
+				n++
+			case kindSettle:
+				for _, v := range [...]int64{it.units, it.total, it.receipt.At, it.receipt.A, it.receipt.B} {
+					b = appendInt(b, v)
+				}
+				n += 5
+			}
+		}
+	}
+	f.body = b
+	appendArray(b[:0], n)
+
+	args := make([]any, 0, 5+len(f.keys)+len(f.others))
+	args = append(args, "evalsha", sourceSHA, len(f.keys)+len(f.others))
+	args = append(args, f.keys...)
+	args = append(args, f.others...)
+	args = append(args, len(f.keys), string(b))
+	return &command{Cmd: redis.NewCmd(ctx, args...), args: args}
+}
+
+// index numbers the keys and limits of the calls.
+func (f *flight) index(s *Store, calls []*call) {
+	for _, c := range calls {
+		if c.kind == kindSettle {
+			c.ticketIndex = f.key(&f.others, s.ticketKey(c.tag, c.ticket))
+		}
+		for i := range c.items {
+			it := &c.items[i]
+			it.valueIndex = f.key(&f.keys, it.value)
+			if it.log != "" {
+				it.logIndex = f.key(&f.others, it.log)
+			}
+			n, ok := f.limits[it.limit]
+			if !ok {
+				f.table = append(f.table, it.limit)
+				n = int64(len(f.table))
+				f.limits[it.limit] = n
+			}
+			it.limitIndex = n
+		}
+	}
+}
+
+// key returns the number of a key in a list, which it joins if it is new.
+func (f *flight) key(list *[]any, key string) int64 {
+	n, ok := f.indexes[key]
+	if !ok {
+		*list = append(*list, key)
+		n = int64(len(*list))
+		f.indexes[key] = n
+	}
+	return n
+}
+
+// read reads the answers to a take or a peek.
+func (c *call) read(r *reply) {
+	c.answers = c.answers[:0]
+	for i := range c.items {
+		verdict, at, until, a, b := r.int(), c.now+r.int(), r.int(), r.int(), r.int()
+		if c.items[i].log != "" {
+			until, b = c.now+until, c.now+b
+		} else {
+			until += at
+		}
+		c.answers = append(c.answers, answer{verdict, at, until, a, b})
+	}
+}

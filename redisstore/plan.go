@@ -1,0 +1,88 @@
+package redisstore
+
+import (
+	"sync"
+
+	"github.com/stint-go/stint/policy"
+)
+
+// A plan divides the charges of a request into calls, one for each part of
+// Redis that decides by itself: one in all on a single node, one a slot in a
+// cluster, one a shard of a ring.
+type plan struct {
+	calls []*call
+	parts []int   // of the calls
+	where []place // of the charges
+	ids   []uint64
+}
+
+type place struct{ call, item int }
+
+var planPool = sync.Pool{New: func() any { return new(plan) }}
+
+func getPlan() *plan { return planPool.Get().(*plan) }
+
+func (p *plan) put() {
+	for _, c := range p.calls {
+		if c != nil {
+			c.free()
+		}
+	}
+	clear(p.calls)
+	p.calls, p.parts, p.where, p.ids = p.calls[:0], p.parts[:0], p.where[:0], p.ids[:0]
+	planPool.Put(p)
+}
+
+// addOnce adds the i-th charge. Charges of one state become one item.
+func (p *plan) addOnce(s *Store, kind int64, ticket policy.Ticket, charges []policy.Charge, i int) {
+	c := &charges[i]
+	id := c.ID()
+	p.ids = append(p.ids, id)
+	for j := range i {
+		d := &charges[j]
+		if p.ids[j] == id && d.Key == c.Key && d.Place() == c.Place() {
+			w := p.where[j]
+			it := &p.calls[w.call].items[w.item]
+			it.units = min(it.units+c.Units, policy.MaxUnits+1)
+			p.where = append(p.where, w)
+			return
+		}
+	}
+	p.add(s, kind, ticket, c)
+}
+
+// add adds a charge as an item of its own.
+func (p *plan) add(s *Store, kind int64, ticket policy.Ticket, c *policy.Charge) *item {
+	tag := escape(c.Place())
+	part := s.route.Load().part(tag)
+	n := 0
+	for n < len(p.calls) && p.parts[n] != part {
+		n++
+	}
+	if n == len(p.calls) {
+		call := newCall()
+		call.kind, call.part, call.tag, call.ticket = kind, part, tag, ticket
+		p.calls, p.parts = append(p.calls, call), append(p.parts, part)
+	}
+	call := p.calls[n]
+	p.where = append(p.where, place{call: n, item: len(call.items)})
+	call.items = append(call.items, item{
+		value: s.valueKey(tag, c),
+		limit: limit{
+			id:        int64(c.ID()),
+			algorithm: int64(c.Limit.Algorithm()),
+			n:         c.Limit.N(),
+			window:    c.Limit.Window().Microseconds(),
+			capacity:  c.Limit.Capacity(),
+		},
+		units: min(c.Units, policy.MaxUnits+1),
+	})
+	it := &call.items[len(call.items)-1]
+	if c.Limit.CountsRefused() {
+		it.limit.counts = 1
+	}
+	if c.Limit.Algorithm() == policy.AlgorithmSlidingLog {
+		it.log = logKey(it.value, c.ID())
+	}
+	return it
+}

@@ -1,0 +1,510 @@
+-- The counting half of stint on Redis: decides the requests of one group.
+--
+-- KEYS     the values that the requests touch, then their logs and tickets.
+-- ARGV[1]  how many of KEYS are values.
+-- ARGV[2]  the group, a flat MessagePack array, read from left to right:
+--            the instant to decide at, or 0 for the server's own clock;
+--            the number of limits, and each as
+--              id, algorithm, 1 if refusals count, number, window, capacity;
+--            the number of requests, and each as its kind and what follows:
+--              1 take, 2 peek:  the number of charges, and each as
+--                               value, limit, log, units
+--              3 settle:        ticket, the number of charges, and each as
+--                               value, limit, log, taken, total, and the
+--                               receipt's at, a, b
+--              4 reset:         the number of charges, and each as
+--                               value, limit, log
+--            Value, log and ticket are indexes into KEYS (log is 0 for other
+--            algorithms), limit is one into the limits. A request names a
+--            state once at most.
+-- Returns  a flat MessagePack array: the instant, and for each request its
+--          status: 1 allowed or done, 2 refused, 3 a key holds something that
+--          is not stint's. After a 1 or 2, a take or peek has for each charge
+--            verdict, at - instant, until - at, a, b
+--          of the state that it left. For a log these are
+--            verdict, at - instant, b - instant, a, c - instant
+--          as package policy reports a log by its numbers.
+--
+-- A value holds all fixed-size states of one key, packed as a flat array: the
+-- format's version, then for each state its id, at, until - at, a, b. What
+-- these mean is package policy's to say: each function here is the twin of one
+-- there and equals it to the unit and to the microsecond. Numbers are doubles,
+-- exact below 2^53; muldiv is exact beyond.
+--
+-- Values are written last, when everything is decided: an error on the way, or
+-- a server that refuses writes, leaves them as they were.
+
+local FORMAT = 21249                    -- 'S' and version 1: of stint, and of this layout
+local BUCKET, WINDOW, LOG, FIXED = 1, 2, 3, 4
+local TAKE, PEEK, SETTLE = 1, 2, 3
+local ALLOWED, REFUSED, NEVER = 1, 2, 3 -- verdicts; the first two are statuses too
+local FOREIGN = 3
+local EXACT = 9007199254740992          -- 2^53
+local MAX_INSTANT = 4503599627370496    -- 2^52
+local MAX_USED = 1125899906842624       -- 2^50
+local GRACE = 1000000                   -- a state outlives its use by a second
+local TICKET_MS = 70000                 -- a ticket counts once in a minute
+local CHUNK = 32                        -- entries of a log read at once
+
+local floor, max, min = math.floor, math.max, math.min
+local call = redis.call
+
+local q = cmsgpack.unpack(ARGV[2])
+local now, still = q[1], 0
+if now == 0 then
+  local t = call('TIME')
+  now = t[1] * 1000000 + t[2]
+else
+  still = 600000 -- ms: under a clock that is set, real time must not expire keys
+end
+
+-- muldiv returns the quotient and the remainder of a*b/c. The quotient is exact
+-- if it is below 2^53; c is below 2^45.
+local function muldiv(a, b, c)
+  local product = a * b
+  if product < EXACT then
+    local quo = floor(product / c)
+    return quo, product - quo * c
+  end
+  local whole = floor(a / c)
+  a, whole = a - whole * c, whole * b
+  -- Long division over the digits of b in base 128: the remainder times 128
+  -- and a times a digit stay below 2^53 together.
+  local digit = 1
+  while digit * 128 <= b do digit = digit * 128 end
+  local quo, rem = 0, 0
+  while digit >= 1 do
+    local d = floor(b / digit)
+    b = b - d * digit
+    local t = rem * 128 + a * d
+    local k = floor(t / c)
+    quo, rem = quo * 128 + k, t - k * c
+    digit = digit / 128
+  end
+  return whole + quo, rem
+end
+
+-- Values, by index into KEYS. A value that is not stint's is false.
+local values, dirty = {}, {}
+
+local function decode(raw)
+  local ok, v = pcall(cmsgpack.unpack, raw)
+  return ok and type(v) == 'table' and v[1] == FORMAT and #v % 5 == 1 and v
+end
+
+local nvalues = tonumber(ARGV[1])
+for first = 1, nvalues, 1000 do
+  local last = min(first + 999, nvalues)
+  local raws = call('MGET', unpack(KEYS, first, last))
+  for i = first, last do
+    local raw = raws[i - first + 1]
+    if raw then
+      values[i] = decode(raw)
+    else -- absent, or of a type that MGET passes over
+      values[i] = call('EXISTS', KEYS[i]) == 0 and { FORMAT }
+    end
+  end
+end
+
+-- Limits, by index.
+local cursor = 3
+local IDS, ALGS, COUNTS, NS, WS, CAPS = {}, {}, {}, {}, {}, {}
+for i = 1, q[2] do
+  IDS[i], ALGS[i], COUNTS[i] = q[cursor], q[cursor + 1], q[cursor + 2] == 1
+  NS[i], WS[i], CAPS[i] = q[cursor + 3], q[cursor + 4], q[cursor + 5]
+  cursor = cursor + 6
+end
+
+-- Where the state of id begins in v, or nil.
+local function find(v, id)
+  for o = 2, #v, 5 do
+    if v[o] == id then return o end
+  end
+end
+
+-- The two numbers a + b/w - (c + d/w), or zero if that is negative.
+local function subtract(a, b, c, d, w)
+  a, b = a - c, b - d
+  if b < 0 then a, b = a - 1, b + w end
+  if a < 0 then return 0, 0 end
+  return a, b
+end
+
+-- How long until a bucket has drained.
+local function draining(at, a, b, n, w)
+  if a * w >= n * MAX_INSTANT then return MAX_INSTANT - at end
+  local quo, rem = muldiv(a, w, n)
+  return min(quo + floor((rem + b + n - 1) / n), MAX_INSTANT - at)
+end
+
+-- Advanced: the state at offset o of v (nil: none) as of now, or as of its own
+-- time if that is later: at, a, b.
+local function advance(alg, v, o, n, w)
+  if not o then return now, 0, 0 end
+  local at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
+  local t = max(now, at)
+  if t >= at + left then return t, 0, 0 end
+  if alg == BUCKET then
+    local units, frac = muldiv(t - at, n, w)
+    a, b = subtract(a, b, units, frac, w)
+  else
+    local start = t - t % w
+    if start > at then
+      if alg == WINDOW and start - w <= at then a, b = 0, a else a, b = 0, 0 end
+    end
+  end
+  return t, a, b
+end
+
+-- What counts of an advanced state, rounded up.
+local function used(alg, t, a, b, w)
+  if alg == BUCKET then
+    return b > 0 and a + 1 or a
+  elseif alg == WINDOW and b > 0 then
+    local quo, rem = muldiv(b, w - t % w, w)
+    return a + (rem > 0 and quo + 1 or quo)
+  end
+  return a
+end
+
+-- How long an advanced state matters.
+local function lasting(alg, t, a, b, n, w)
+  if alg == BUCKET then
+    return draining(t, a, b, n, w)
+  elseif alg == WINDOW then
+    if a > 0 then return 2 * w - t % w end
+    return b > 0 and w - t % w or 0
+  end
+  return a > 0 and w - t % w or 0
+end
+
+local function store(k, o, id, at, left, a, b)
+  local v = values[k]
+  o = o or #v + 1
+  v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, left, a, b
+  dirty[k] = true
+end
+
+-- Logs. The entries of a log, each an instant and units packed as doubles, are
+-- a list; the value has their sum. An open log is read from its head as far as
+-- needed, and written when the group is decided: `gone` entries leave, and what
+-- the group added at instant t, `add`, becomes one new entry.
+local logs = {}
+
+local function entry(log, i) -- the i-th entry of the list: its instant and units
+  while #log.at < i do
+    local raws = call('LRANGE', log.key, #log.at, #log.at + CHUNK - 1)
+    if #raws == 0 then return nil end
+    for _, raw in ipairs(raws) do
+      log.at[#log.at + 1], log.units[#log.units + 1] = struct.unpack('dd', raw)
+    end
+  end
+  return log.at[i], log.units[i]
+end
+
+local function open(logkey, k, l)
+  local log = logs[logkey]
+  if log then return log end
+  local o = find(values[k], IDS[l])
+  log = { key = KEYS[logkey], k = k, l = l, t = now, used = 0, gone = 0, add = 0, at = {}, units = {} }
+  logs[logkey] = log
+  if o then
+    local v = values[k]
+    local at, left = v[o + 1], v[o + 2]
+    log.t = max(now, at)
+    if log.t < at + left then log.used = v[o + 3] else log.dead = true end
+  else
+    log.dead = true -- whatever the list holds belongs to no state
+  end
+  while not log.dead do
+    local at, units = entry(log, log.gone + 1)
+    if not at then log.used = log.add break end -- the list was lost
+    if at > log.t - WS[l] then break end
+    log.used, log.gone = log.used - units, log.gone + 1
+  end
+  return log
+end
+
+-- The instant from which at most room units count.
+local function free(log, room)
+  local left, i, w = log.used, log.gone, WS[log.l]
+  while left > room do
+    i = i + 1
+    local at, units
+    if not log.dead then at, units = entry(log, i) end
+    if not at then return log.t + w end -- what this group added
+    left = left - units
+    if left <= room then return at + w end
+  end
+  return log.t
+end
+
+-- Writes an open log to its list and its sum to the value.
+local function close(logkey)
+  local log = logs[logkey]
+  logs[logkey] = nil
+  if not log.changed then return end
+  local w = WS[log.l]
+  if log.dead then
+    call('DEL', log.key)
+  elseif log.gone > 0 then
+    call('LTRIM', log.key, log.gone, -1)
+  end
+  local o = find(values[log.k], IDS[log.l])
+  local left = o and values[log.k][o + 1] + values[log.k][o + 2] - log.t or 0
+  if log.add > 0 then
+    call('RPUSH', log.key, struct.pack('dd', log.t, log.add))
+    left = w
+  end
+  if left > 0 then call('PEXPIRE', log.key, floor((left + GRACE) / 1000) + 1 + still) end
+  store(log.k, o, IDS[log.l], log.t, max(left, 0), log.used, 0)
+end
+
+local out = { now }
+local nout = 1
+local function tell(a, b, c, d, e)
+  out[nout + 1], out[nout + 2], out[nout + 3], out[nout + 4], out[nout + 5] = a, b, c, d, e
+  nout = nout + 5
+end
+
+-- Whether a charge of the m that follow at the cursor, each `width` numbers
+-- long, has a value that is not stint's.
+local function foreign(m, width)
+  for i = 0, m - 1 do
+    if not values[q[cursor + i * width]] then return true end
+  end
+  return false
+end
+
+-- By charge of the request at hand: value, limit, log, units, offset of the
+-- state, its instant and numbers, verdict, penalty of a refusal.
+local K, L, G, U, O, T, A, B, V, P = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
+
+local function take(kind)
+  local m = q[cursor]
+  cursor = cursor + 1
+  if foreign(m, 4) then
+    cursor = cursor + 4 * m
+    nout = nout + 1
+    out[nout] = FOREIGN
+    return
+  end
+  local status = ALLOWED
+  for i = 1, m do
+    local k, l, g, units = q[cursor], q[cursor + 1], q[cursor + 2], q[cursor + 3]
+    cursor = cursor + 4
+    local alg, w = ALGS[l], WS[l]
+    K[i], L[i], G[i], U[i] = k, l, g, units
+    local count
+    if alg == LOG then
+      count = open(g, k, l).used
+    else
+      local o = find(values[k], IDS[l])
+      O[i] = o
+      T[i], A[i], B[i] = advance(alg, values[k], o, NS[l], w)
+      count = used(alg, T[i], A[i], B[i], w)
+    end
+    local verdict = ALLOWED
+    if units > CAPS[l] then
+      verdict = NEVER
+    elseif units > 0 and count + units > CAPS[l] then
+      verdict = REFUSED
+    end
+    if verdict ~= ALLOWED then status = REFUSED end
+    V[i] = verdict
+    P[i] = verdict == REFUSED and COUNTS[l] and min(units, 2 * CAPS[l] - count) or 0
+  end
+  nout = nout + 1
+  out[nout] = status
+  for i = 1, m do
+    local k, l, o = K[i], L[i], O[i]
+    local alg, n, w = ALGS[l], NS[l], WS[l]
+    local add = status == ALLOWED and U[i] or P[i]
+    if kind == PEEK then add = 0 end
+    if alg == LOG then
+      local log = logs[G[i]]
+      if add > 0 then
+        log.used, log.add, log.changed = log.used + add, log.add + add, true
+      end
+      local cap, nextat, retry = CAPS[l], log.t, 0
+      if log.used > 0 then nextat = free(log, min(log.used, cap) - 1) end
+      if V[i] == REFUSED then retry = free(log, cap - U[i]) - now end
+      tell(V[i], log.t - now, nextat - now, log.used, retry)
+    elseif add > 0 then
+      local a = min(A[i] + add, MAX_USED)
+      local left = lasting(alg, T[i], a, B[i], n, w)
+      store(k, o, IDS[l], T[i], left, a, B[i])
+      tell(V[i], T[i] - now, left, a, B[i])
+    elseif o then
+      local v = values[k]
+      tell(V[i], v[o + 1] - now, v[o + 2], v[o + 3], v[o + 4])
+    else
+      tell(V[i], 0, 0, 0, 0)
+    end
+  end
+end
+
+-- Settles the list of a closed log in place: delta units for the entry of the
+-- instant, or for the next later one, or for a new one.
+local function settlelog(logkey, k, l, delta, instant)
+  local log = open(logkey, k, l)
+  local w = WS[l]
+  if instant <= log.t - w then return end
+  log.changed = true
+  local t, sum = log.t, log.used
+  close(logkey)
+  local key = KEYS[logkey]
+  local o = find(values[k], IDS[l])
+  local left = values[k][o + 2]
+  local i = call('LLEN', key) -- entries i+1, ... are at the instant or later
+  local at, units = {}, {}
+  while i > 0 do
+    local raw = call('LINDEX', key, i - 1)
+    local eat, eunits = struct.unpack('dd', raw)
+    if eat < instant then break end
+    at[i], units[i] = eat, eunits
+    i = i - 1
+  end
+  if delta > 0 then
+    delta = min(delta, MAX_USED - sum)
+    sum = sum + delta
+    if at[i + 1] then
+      call('LSET', key, i, struct.pack('dd', at[i + 1], units[i + 1] + delta))
+    else
+      call('RPUSH', key, struct.pack('dd', instant, delta))
+      left = instant + w - t
+      call('PEXPIRE', key, floor((left + GRACE) / 1000) + 1 + still)
+    end
+  else
+    local emptied = 0
+    while at[i + 1] == instant and delta < 0 do
+      local back = min(-delta, units[i + 1])
+      delta, sum = delta + back, sum - back
+      if back < units[i + 1] then
+        call('LSET', key, i, struct.pack('dd', instant, units[i + 1] - back))
+      else
+        call('LSET', key, i, '')
+        emptied = emptied + 1
+      end
+      i = i + 1
+    end
+    if emptied > 0 then call('LREM', key, -emptied, '') end
+  end
+  store(k, o, IDS[l], t, left, sum, 0)
+end
+
+local function settle()
+  local ticket, m = q[cursor], q[cursor + 1]
+  cursor = cursor + 2
+  nout = nout + 1
+  if foreign(m, 8) then
+    cursor = cursor + 8 * m
+    out[nout] = FOREIGN
+    return
+  end
+  out[nout] = ALLOWED
+  local first = call('SET', KEYS[ticket], '', 'NX', 'PX', TICKET_MS + still)
+  for _ = 1, m do
+    local k, l, g, taken, total = q[cursor], q[cursor + 1], q[cursor + 2], q[cursor + 3], q[cursor + 4]
+    local rat, ra, rb = q[cursor + 5], q[cursor + 6], q[cursor + 7]
+    cursor = cursor + 8
+    taken, total = min(taken, MAX_USED), min(total, MAX_USED)
+    local alg, n, w = ALGS[l], NS[l], WS[l]
+    if first and taken ~= total then
+      if alg == LOG then
+        settlelog(g, k, l, total - taken, rat)
+      else
+        local o = find(values[k], IDS[l])
+        local t, a, b = advance(alg, values[k], o, n, w)
+        local delta, changed = total - taken, true
+        if alg == BUCKET then
+          if delta > 0 then
+            a = min(a + delta, MAX_USED)
+          else
+            local units, frac = muldiv(max(0, t - rat), n, w)
+            units, frac = subtract(units, frac, ra, rb, w)
+            local back, part = subtract(taken, 0, units, frac, w)
+            if back >= -delta then back, part = -delta, 0 end
+            a, b = subtract(a, b, back, part, w)
+          end
+        else
+          local start = t - t % w
+          if rat >= start then
+            a = min(max(0, a + delta), MAX_USED)
+          elseif alg == WINDOW and rat >= start - w then
+            b = min(max(0, b + delta), MAX_USED)
+          else
+            changed = false -- its window is over
+          end
+        end
+        if changed then store(k, o, IDS[l], t, lasting(alg, t, a, b, n, w), a, b) end
+      end
+    end
+  end
+end
+
+local function reset()
+  local m = q[cursor]
+  cursor = cursor + 1
+  nout = nout + 1
+  if foreign(m, 3) then
+    cursor = cursor + 3 * m
+    out[nout] = FOREIGN
+    return
+  end
+  out[nout] = ALLOWED
+  for _ = 1, m do
+    local k, l, g = q[cursor], q[cursor + 1], q[cursor + 2]
+    cursor = cursor + 3
+    if g > 0 then
+      logs[g] = nil
+      call('DEL', KEYS[g])
+    end
+    local v = values[k]
+    local o = find(v, IDS[l])
+    if o then
+      for _ = 1, 5 do table.remove(v, o) end
+      dirty[k] = true
+    end
+  end
+end
+
+local requests = q[cursor]
+cursor = cursor + 1
+for _ = 1, requests do
+  local kind = q[cursor]
+  cursor = cursor + 1
+  if kind == TAKE or kind == PEEK then
+    take(kind)
+  elseif kind == SETTLE then
+    settle()
+  else
+    reset()
+  end
+end
+
+for logkey in pairs(logs) do close(logkey) end
+
+-- Writes the values that changed, without states that no longer matter, to
+-- live as long as the longest of their states.
+for k in pairs(dirty) do
+  local v, kept, until_ = values[k], 1, 0
+  for o = 2, #v, 5 do
+    local ends = v[o + 1] + v[o + 2]
+    if ends + GRACE > now then
+      until_ = max(until_, ends)
+      if kept + 1 < o then
+        for i = 0, 4 do v[kept + 1 + i] = v[o + i] end
+      end
+      kept = kept + 5
+    end
+  end
+  for i = #v, kept + 1, -1 do v[i] = nil end
+  if kept == 1 then
+    call('DEL', KEYS[k])
+  else
+    call('SET', KEYS[k], cmsgpack.pack(v), 'PX', floor((until_ - now + GRACE) / 1000) + 1 + still)
+  end
+end
+
+return cmsgpack.pack(out)
