@@ -23,7 +23,7 @@ const (
 	MaxWindow = 366 * 24 * time.Hour
 
 	// maxDrain bounds how long a full bucket may take to refill.
-	maxDrain = 100 * MaxWindow
+	maxDrain = 50 * MaxWindow
 )
 
 // A Limit is how much is allowed: an algorithm and its numbers.
@@ -210,7 +210,7 @@ func CheckName(name string) error {
 func (l Limit) checkDrain() Limit {
 	if l.problem == "" {
 		if full, _ := mulDiv(l.burst, l.window, l.n); full > int64(maxDrain/time.Microsecond) {
-			l.problem = fmt.Sprintf("burst %d at %d per %s takes over a hundred years to refill: write a smaller burst",
+			l.problem = fmt.Sprintf("burst %d at %d per %s takes over fifty years to refill: write a smaller burst",
 				l.burst, l.n, longDuration(l.Window()))
 		}
 	}

@@ -13,21 +13,22 @@ import "time"
 //	s, r := l.Take(State{}, now, 45)
 //	r.Remaining  // 15
 func (l Limit) Take(s State, now, units int64) (State, Result) {
-	before, verdict := s, l.judge(&s, now, units)
+	after := s
+	verdict := l.judge(&s, now, units)
 	switch {
 	case verdict == Allowed:
 		if units > 0 {
 			l.add(&s, units)
-			before = s
+			after = s
 		}
-		return before, l.report(&s, now, units, verdict, true)
+		return after, l.report(&s, now, units, verdict, true)
 	case l.refused && verdict == Refused:
 		if penalty := min(units, 2*l.burst-l.used(&s)); penalty > 0 {
 			l.add(&s, penalty)
-			before = s
+			after = s
 		}
 	}
-	return before, l.report(&s, now, units, verdict, false)
+	return after, l.report(&s, now, units, verdict, false)
 }
 
 // Peek tells what Take would answer, and takes nothing: Used, Remaining and
@@ -102,7 +103,7 @@ func (l Limit) Settle(s State, now int64, receipt Receipt, taken, total int64) (
 		panic("policy: negative units")
 	}
 	before, settled := s, false
-	l.advance(&s, now)
+	l.advance(&s, max(now, receipt.At)) // the store's clock has been there
 	taken, total = min(taken, maxUsed), min(total, maxUsed)
 	switch {
 	case taken == total:

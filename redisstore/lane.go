@@ -21,8 +21,9 @@ const (
 	// busy with it: about a millisecond.
 	maxGroup = 256
 
-	// settleFor is how long a settle is sent again until it goes through.
-	settleFor = 10 * time.Second
+	// patience bounds how long a call waits for its turn, and how long a settle
+	// is sent again until it goes through.
+	patience = 10 * time.Second
 
 	// maxRetries bounds the settles that wait to be sent again.
 	maxRetries = 10_000

@@ -137,12 +137,12 @@ local function draining(at, a, b, n, w)
   return min(quo + floor((rem + b + n - 1) / n), MAX_INSTANT - at)
 end
 
--- Advanced: the state at offset o of v (nil: none) as of now, or as of its own
--- time if that is later: at, a, b.
-local function advance(alg, v, o, n, w)
-  if not o then return now, 0, 0 end
+-- Advanced: the state at offset o of v (nil: none) as of the instant t, or as
+-- of its own if that is later: at, a, b.
+local function advance(t, alg, v, o, n, w)
+  if not o then return t, 0, 0 end
   local at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
-  local t = max(now, at)
+  t = max(t, at)
   if t >= at + left then return t, 0, 0 end
   if alg == BUCKET then
     local units, frac = muldiv(t - at, n, w)
@@ -202,16 +202,16 @@ local function entry(log, i) -- the i-th entry of the list: its instant and unit
   return log.at[i], log.units[i]
 end
 
-local function open(logkey, k, l)
+local function open(logkey, k, l, t)
   local log = logs[logkey]
   if log then return log end
   local o = find(values[k], IDS[l])
-  log = { key = KEYS[logkey], k = k, l = l, t = now, used = 0, gone = 0, add = 0, at = {}, units = {} }
+  log = { key = KEYS[logkey], k = k, l = l, t = t, used = 0, gone = 0, add = 0, at = {}, units = {} }
   logs[logkey] = log
   if o then
     local v = values[k]
     local at, left = v[o + 1], v[o + 2]
-    log.t = max(now, at)
+    log.t = max(t, at)
     if log.t < at + left then log.used = v[o + 3] else log.dead = true end
   else
     log.dead = true -- whatever the list holds belongs to no state
@@ -297,11 +297,11 @@ local function take(kind)
     K[i], L[i], G[i], U[i] = k, l, g, units
     local count
     if alg == LOG then
-      count = open(g, k, l).used
+      count = open(g, k, l, now).used
     else
       local o = find(values[k], IDS[l])
       O[i] = o
-      T[i], A[i], B[i] = advance(alg, values[k], o, NS[l], w)
+      T[i], A[i], B[i] = advance(now, alg, values[k], o, NS[l], w)
       count = used(alg, T[i], A[i], B[i], w)
     end
     local verdict = ALLOWED
@@ -347,7 +347,8 @@ end
 -- Settles the list of a closed log in place: delta units for the entry of the
 -- instant, or for the next later one, or for a new one.
 local function settlelog(logkey, k, l, delta, instant)
-  local log = open(logkey, k, l)
+  if logs[logkey] then close(logkey) end
+  local log = open(logkey, k, l, max(now, instant))
   local w = WS[l]
   if instant <= log.t - w then return end
   log.changed = true
@@ -415,7 +416,7 @@ local function settle()
         settlelog(g, k, l, total - taken, rat)
       else
         local o = find(values[k], IDS[l])
-        local t, a, b = advance(alg, values[k], o, n, w)
+        local t, a, b = advance(max(now, rat), alg, values[k], o, n, w)
         local delta, changed = total - taken, true
         if alg == BUCKET then
           if delta > 0 then

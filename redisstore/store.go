@@ -179,14 +179,14 @@ func (s *Store) perform(ctx context.Context, build, conclude func(*plan)) error 
 // an error, what some of them took is given back, now or when they return.
 func (s *Store) run(ctx context.Context, p *plan) error {
 	deadline, bounded := ctx.Deadline()
-	if limit := time.Now().Add(s.timeout); !bounded || deadline.After(limit) {
+	if limit := time.Now().Add(patience); !bounded || deadline.After(limit) {
 		deadline = limit
 	}
 	route := s.route.Load()
 	for _, c := range p.calls {
 		c.deadline = deadline
 		if c.kind == kindSettle {
-			c.deadline = time.Now().Add(settleFor)
+			c.deadline = time.Now().Add(patience)
 		}
 		route.send(c)
 	}
@@ -254,7 +254,7 @@ func (s *Store) giveBack(c *call) {
 	}
 	refund := c.refund()
 	refund.state.Store(stateAbandoned)
-	refund.deadline = time.Now().Add(settleFor)
+	refund.deadline = time.Now().Add(patience)
 	s.route.Load().send(refund)
 }
 
