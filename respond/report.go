@@ -28,6 +28,18 @@ type Standing struct {
 	Result  policy.Result // 48 of 60 remaining
 }
 
+// Reason returns why the standing refuses: [CostTooHigh] or
+// [RateLimitExceeded], and nothing if it does not.
+func (s *Standing) Reason() Reason {
+	switch s.Result.Verdict {
+	case policy.Never:
+		return CostTooHigh
+	case policy.Refused:
+		return RateLimitExceeded
+	}
+	return ""
+}
+
 // Binding returns the standing that binds the client most, by
 // [policy.Result.Tighter], the first of several. It is nil if there is none.
 func (r *Report) Binding() *Standing {
@@ -39,19 +51,3 @@ func (r *Report) Binding() *Standing {
 	}
 	return binding
 }
-
-// A Reason is why a request was refused: a code for programs.
-type Reason string
-
-// The reasons.
-const (
-	RateLimitExceeded   Reason = "rate_limit_exceeded"
-	QuotaExceeded       Reason = "quota_exceeded"
-	ConcurrencyExceeded Reason = "concurrency_exceeded"
-	QueueFull           Reason = "queue_full"
-	QueueTimeout        Reason = "queue_timeout"
-	Blocked             Reason = "blocked"
-	CostTooHigh         Reason = "cost_too_high"
-	NoKey               Reason = "no_key"
-	StoreUnavailable    Reason = "store_unavailable"
-)

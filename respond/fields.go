@@ -1,0 +1,210 @@
+package respond
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// A FieldWriter tells of limits in header fields, on allowed and on refused
+// responses alike. [Fields] and [RateLimitDraft11] are such.
+//
+// WriteFields is called again by an inner limiter, with a report that holds
+// more: it sets fields and never adds to them. It must be safe for concurrent
+// use, and keep neither argument. A writer that has a method Validate() error
+// is asked by [Style.Validate].
+type FieldWriter interface {
+	WriteFields(h http.Header, r *Report)
+}
+
+// Ready-made fields. They are values: copy one to change it.
+var (
+	// XRateLimit writes the three fields that most services do:
+	//
+	//	X-RateLimit-Limit: 60
+	//	X-RateLimit-Remaining: 48
+	//	X-RateLimit-Reset: 1768213860
+	XRateLimit = Fields{
+		Limit:     "X-Ratelimit-Limit",
+		Remaining: "X-Ratelimit-Remaining",
+		Reset:     "X-Ratelimit-Reset",
+	}
+
+	// XRateLimitPerWindow writes them once for each window:
+	//
+	//	X-RateLimit-Limit-Minute: 60
+	//	X-RateLimit-Remaining-Minute: 48
+	//	X-RateLimit-Reset-Minute: 2026-01-12T10:31:00Z
+	//	X-RateLimit-Limit-Day: 5000
+	//	...
+	XRateLimitPerWindow = Fields{
+		Limit:     "X-Ratelimit-Limit",
+		Remaining: "X-Ratelimit-Remaining",
+		Reset:     "X-Ratelimit-Reset",
+		ResetAs:   ISO8601,
+		PerWindow: true,
+	}
+)
+
+// Fields names header fields with one value each. A field without a name is not
+// written. The values are those of the binding standing (see
+// [Report.Binding]); a report without standings writes nothing.
+//
+// Names are brought into canonical form, as [http.Header.Set] does, at each
+// request: [Style.Validate] does it once for all.
+type Fields struct {
+	Limit      string // the documented number: 60
+	Remaining  string // what could be taken now: 48
+	Used       string // what counts against the capacity: 12
+	Reset      string // the end of the window or, if refused, when to come back
+	ResetAfter string // the same in whole seconds from now, rounded up: 12
+	Scope      string // the rule's name: per_key
+
+	// ResetAs is how Reset is written: as seconds since 1970, by default.
+	ResetAs ResetFormat
+
+	// PerWindow writes the fields for each window of the report, with the window
+	// at the end of the names: -Second, -Minute, -Hour, -Day, and others in
+	// short, as in -12m. Of standings with one window the tightest is told.
+	PerWindow bool
+}
+
+// WriteFields sets the fields in h.
+func (f Fields) WriteFields(h http.Header, r *Report) {
+	if h == nil || r == nil || len(r.Standings) == 0 {
+		return
+	}
+	var (
+		text  [256]byte
+		cells [8]cell
+	)
+	s := sheet{text: text[:0], cells: cells[:0]}
+	if !f.PerWindow {
+		f.fill(s, r, r.Binding(), "").setIn(h)
+		return
+	}
+	for i := range r.Standings {
+		if st := tightestOfWindow(r.Standings, i); st != nil {
+			s = f.fill(s, r, st, windowSuffix(st.Limit.Window()))
+		}
+	}
+	s.setIn(h)
+}
+
+// Validate returns an error that tells which name cannot be one, or why the
+// names do not go together.
+func (f Fields) Validate() error {
+	var seen []string
+	for _, name := range f.names() {
+		if *name == "" {
+			continue
+		}
+		if err := checkFieldName(*name); err != nil {
+			return err
+		}
+		canonical := http.CanonicalHeaderKey(*name)
+		if slices.Contains(seen, canonical) {
+			return fmt.Errorf("respond: two fields named %q: give each a name of its own", *name)
+		}
+		seen = append(seen, canonical)
+	}
+	if len(seen) == 0 {
+		return errors.New("respond: Fields without a name: name one, or leave it out")
+	}
+	if f.ResetAs > HTTPDate {
+		return fmt.Errorf("respond: ResetFormat(%d): write EpochSeconds, DeltaSeconds, ISO8601 or HTTPDate", f.ResetAs)
+	}
+	return nil
+}
+
+// canonical returns the fields with canonical names.
+func (f Fields) canonical() Fields {
+	for _, name := range f.names() {
+		*name = http.CanonicalHeaderKey(*name)
+	}
+	return f
+}
+
+func (f *Fields) names() [6]*string {
+	return [...]*string{&f.Limit, &f.Remaining, &f.Used, &f.Reset, &f.ResetAfter, &f.Scope}
+}
+
+// fill adds the fields of one standing.
+func (f *Fields) fill(s sheet, r *Report, st *Standing, suffix string) sheet {
+	after := r.resetAfter(st)
+	s = s.integer(f.Limit, suffix, st.Result.Limit)
+	s = s.integer(f.Remaining, suffix, st.Result.Remaining)
+	s = s.integer(f.Used, suffix, st.Result.Used)
+	if f.Reset != "" {
+		s = s.begin(f.Reset, suffix)
+		s.text = f.ResetAs.append(s.text, r.Now, after)
+	}
+	s = s.integer(f.ResetAfter, suffix, ceilSeconds(after))
+	if f.Scope != "" {
+		s = s.begin(f.Scope, suffix)
+		s.text = appendPrintable(s.text, st.Rule)
+	}
+	return s
+}
+
+// resetAfter is the standing's reset as the client is told: the binding one's is
+// not before the denial's wait, which may be a suggestion or have jitter in it.
+func (r *Report) resetAfter(st *Standing) time.Duration {
+	after := max(st.Result.ResetAfter, st.Result.RetryAfter, 0)
+	if r.Denial != nil && st.Result == r.Denial.Standing.Result {
+		return max(after, r.Denial.RetryAfter)
+	}
+	return after
+}
+
+// tightestOfWindow returns the standing that binds most of those with the i-th
+// one's window, or nil if the i-th is not the first of them.
+func tightestOfWindow(standings []Standing, i int) *Standing {
+	window := standings[i].Limit.Window()
+	for j := range i {
+		if standings[j].Limit.Window() == window {
+			return nil
+		}
+	}
+	tightest := &standings[i]
+	for j := i + 1; j < len(standings); j++ {
+		if st := &standings[j]; st.Limit.Window() == window && st.Result.Tighter(tightest.Result) {
+			tightest = st
+		}
+	}
+	return tightest
+}
+
+func windowSuffix(window time.Duration) string {
+	switch window {
+	case time.Second:
+		return "-Second"
+	case time.Minute:
+		return "-Minute"
+	case time.Hour:
+		return "-Hour"
+	case 24 * time.Hour:
+		return "-Day"
+	}
+	for _, u := range suffixUnits {
+		if window%u.d == 0 {
+			return "-" + strconv.FormatInt(int64(window/u.d), 10) + u.short
+		}
+	}
+	return "-" + strconv.FormatInt(int64(window), 10) + "ns"
+}
+
+var suffixUnits = [...]struct {
+	d     time.Duration
+	short string
+}{
+	{24 * time.Hour, "d"},
+	{time.Hour, "h"},
+	{time.Minute, "m"},
+	{time.Second, "s"},
+	{time.Millisecond, "ms"},
+	{time.Microsecond, "us"},
+}

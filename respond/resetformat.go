@@ -1,0 +1,34 @@
+package respond
+
+import (
+	"net/http"
+	"strconv"
+	"time"
+)
+
+// A ResetFormat is how the instant of a reset is written. All round up to the
+// whole second.
+type ResetFormat uint8
+
+// The formats.
+const (
+	EpochSeconds ResetFormat = iota // 1768213860
+	DeltaSeconds                    // 12, from now on
+	ISO8601                         // 2026-01-12T10:31:00Z
+	HTTPDate                        // Mon, 12 Jan 2026 10:31:00 GMT
+)
+
+// append appends the instant that is after from now.
+func (f ResetFormat) append(b []byte, now time.Time, after time.Duration) []byte {
+	if f == DeltaSeconds {
+		return strconv.AppendInt(b, ceilSeconds(after), 10)
+	}
+	at := ceilUnix(now.Add(after))
+	switch f {
+	case ISO8601:
+		return time.Unix(at, 0).UTC().AppendFormat(b, "2006-01-02T15:04:05Z")
+	case HTTPDate:
+		return time.Unix(at, 0).UTC().AppendFormat(b, http.TimeFormat)
+	}
+	return strconv.AppendInt(b, at, 10)
+}
