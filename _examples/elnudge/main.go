@@ -1,0 +1,99 @@
+// Elnudge serves an API that keeps the promises of elNudge's page on rate
+// limits: 1,000 requests in a rolling minute for each API key, and 10,000
+// events in a rolling minute for each site key, however they are batched.
+//
+//	go run ./_examples/elnudge
+package main
+
+import (
+	"fmt"
+	"net/http"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/stint-go/stint/_examples/serve"
+	ratelimit "github.com/stint-go/stint/middleware"
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/respond"
+)
+
+func main() {
+	serve.Main(routes,
+		"try: curl -i -H 'Authorization: Bearer sk_live_XXXXXXXX' '%s/v1/sessions?limit=200'",
+		`try: curl -i -H 'X-Site-Key: site_demo' -d '{"events":[{},{}]}' %s/v1/events`)
+}
+
+// style answers as the page shows. Each event of a batch counts, so a batch can
+// be larger than any minute allows: that is another error, without Retry-After.
+var style = respond.Style{
+	Refusal: respond.JSON(func(d respond.Denial) any {
+		switch d.Reason {
+		case respond.RateLimitExceeded:
+			return apiError{"RateLimitExceeded", fmt.Sprintf("Too many requests. Retry after %d seconds.", d.Seconds())}
+		case respond.CostTooHigh:
+			return apiError{"BatchTooLarge", fmt.Sprintf("More than %d events in one request.", d.Standing.Result.Capacity)}
+		default:
+			return apiError{"RequestRefused", "The request cannot be served."}
+		}
+	}),
+}
+
+func routes(store policy.Store) http.Handler {
+	// A sliding log is exact: a rolling minute, as promised, never 1,001 in any.
+	rest := ratelimit.Must(ratelimit.New(ratelimit.Config{
+		Name: "rest", Store: store, Style: style,
+		Rules: []ratelimit.Rule{{
+			Name: "per_api_key", Key: ratelimit.Bearer(),
+			Limits: []policy.Limit{policy.SlidingLog(1000, time.Minute)},
+		}},
+	}))
+	relay := ratelimit.Must(ratelimit.New(ratelimit.Config{
+		Name: "relay", Store: store, Style: style,
+		Rules: []ratelimit.Rule{{
+			Name: "per_site_key", Key: ratelimit.Header("X-Site-Key"),
+			Limits: []policy.Limit{policy.SlidingLog(10_000, time.Minute)},
+			Cost:   func(r *http.Request) (int64, error) { return int64(len(eventsOf(r))), nil },
+		}},
+	}))
+
+	r := chi.NewRouter()
+	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
+		writeError(w, http.StatusNotFound, "NotFound", "There is nothing here.")
+	})
+	r.With(requireAPIKey, rest.Handler).Get("/v1/sessions", listSessions)
+	r.With(requireSiteKey, parseEvents(relay), relay.Handler).Post("/v1/events", acceptEvents)
+	return r
+}
+
+var (
+	apiKey  = regexp.MustCompile(`^sk_live_[A-Za-z0-9]+$`)
+	siteKey = regexp.MustCompile(`^site_[A-Za-z0-9_-]+$`)
+)
+
+// requireAPIKey answers 401 to requests without a key of the right form. A real
+// service looks the key up here: then only keys that exist have a limit.
+func requireAPIKey(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		if !strings.EqualFold(scheme, "Bearer") || !apiKey.MatchString(strings.TrimSpace(token)) {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeError(w, http.StatusUnauthorized, "Unauthorized", "Send your API key as Authorization: Bearer sk_live_…")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// requireSiteKey does the same for the site keys of the relay.
+func requireSiteKey(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !siteKey.MatchString(r.Header.Get("X-Site-Key")) {
+			writeError(w, http.StatusUnauthorized, "Unauthorized", "Send your site key as X-Site-Key: site_…")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

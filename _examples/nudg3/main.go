@@ -1,0 +1,116 @@
+// Nudg3 serves an API that keeps the general promises of Nudg3's page on rate
+// limits: three sliding windows for each API key, by tier, decided together,
+// with the page's nine header fields, and open when Redis is away.
+//
+//	go run ./_examples/nudg3
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/go-chi/chi/v5"
+
+	"github.com/stint-go/stint/_examples/serve"
+	ratelimit "github.com/stint-go/stint/middleware"
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/respond"
+)
+
+func main() {
+	serve.Main(routes, "try: curl -i -H 'Authorization: Bearer nudg3_live_ak_your_key' '%s/api/v1/brands?ids=a,b'")
+}
+
+// tiers is the table of the page.
+var tiers = policy.Tiers{
+	"basic":   {policy.PerMinute(60), policy.PerHour(600), policy.PerDay(5000)},
+	"premium": {policy.PerMinute(300), policy.PerHour(3000), policy.PerDay(50_000)},
+}
+
+var style = respond.Style{
+	Fields: []respond.FieldWriter{respond.XRateLimitPerWindow},
+	Refusal: respond.JSON(func(d respond.Denial) any {
+		return failure{Error: problem{
+			Code:       string(d.Reason),
+			Message:    fmt.Sprintf("Rate limit exceeded. Try again in %d seconds.", d.Seconds()),
+			RetryAfter: d.Seconds(),
+		}}
+	}),
+}
+
+func routes(store policy.Store) http.Handler {
+	limits := ratelimit.Must(ratelimit.New(ratelimit.Config{
+		Name: "nudg3", Store: store, Style: style,
+		Rules: []ratelimit.Rule{{
+			Name: "per_key", Key: ratelimit.Bearer(), LimitsFor: ratelimit.ByTier(tier, tiers),
+			Fail: ratelimit.FailOpen,
+		}},
+	}))
+
+	r := chi.NewRouter()
+	r.Route("/api/v1", func(r chi.Router) {
+		r.Use(requireKey, limits.Handler)
+		r.Get("/brands", listBrands)
+		r.Get("/dashboard", showDashboard)
+		r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
+			writeJSON(w, http.StatusNotFound, failure{Error: problem{Code: "not_found", Message: "There is nothing here."}})
+		})
+	})
+	return r
+}
+
+// token returns the request's API key.
+func token(r *http.Request) string {
+	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return ""
+	}
+	return strings.TrimSpace(token)
+}
+
+// tier tells the plan of the request's key. A real service looks it up.
+func tier(r *http.Request) string {
+	if strings.Contains(token(r), "_premium_") {
+		return "premium"
+	}
+	return "basic"
+}
+
+// requireKey answers 401 to requests without a key of the right form. A real
+// service checks here that the key exists.
+func requireKey(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if rest, ok := strings.CutPrefix(token(r), "nudg3_live_ak_"); !ok || rest == "" {
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			writeJSON(w, http.StatusUnauthorized, failure{Error: problem{
+				Code: "unauthorized", Message: "Send your API key as Authorization: Bearer nudg3_live_ak_…",
+			}})
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+type success struct {
+	Success bool `json:"success"`
+	Data    any  `json:"data"`
+}
+
+type failure struct {
+	Success bool    `json:"success"` // always false
+	Error   problem `json:"error"`
+}
+
+type problem struct {
+	Code       string `json:"code"`
+	Message    string `json:"message"`
+	RetryAfter int64  `json:"retry_after,omitempty"`
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
