@@ -293,7 +293,7 @@ func TestBadServers(t *testing.T) {
 		"another type":    func() error { return rdb.LPush(t.Context(), "stint{alice}", "x").Err() },
 		"another's value": func() error { return rdb.Set(t.Context(), "stint{alice}", "hello", 0).Err() },
 		"newer format": func() error {
-			return rdb.Set(t.Context(), "stint{alice}", "\x96\xcd\x53\x02\x01\x01\x01\x01\x01", 0).Err()
+			return rdb.Set(t.Context(), "stint{alice}", "S\x02"+strings.Repeat("x", 40), 0).Err()
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -105,21 +105,28 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 		b = appendInt(b, int64(len(c.items)))
 		for i := range c.items {
 			it := &c.items[i]
+			b = appendInt(appendInt(b, it.valueIndex), it.limitIndex)
+			n += 2
 			var log int64
 			if it.log != "" {
 				log = values + it.logIndex
 			}
-			b = appendInt(appendInt(appendInt(b, it.valueIndex), it.limitIndex), log)
-			n += 3
 			switch c.kind {
 			case kindTake, kindPeek:
 				b = appendInt(b, it.units)
 				n++
+				if log != 0 {
+					b = appendInt(b, log)
+					n++
+				}
 			case kindSettle:
-				for _, v := range [...]int64{it.units, it.total, it.receipt.At, it.receipt.A, it.receipt.B} {
+				for _, v := range [...]int64{log, it.units, it.total, it.receipt.At, it.receipt.A, it.receipt.B} {
 					b = appendInt(b, v)
 				}
-				n += 5
+				n += 6
+			case kindReset:
+				b = appendInt(b, log)
+				n++
 			}
 		}
 	}

@@ -155,7 +155,6 @@ func (l *lane) send(ctx context.Context, cmds []*command) {
 func (l *lane) answer(calls []*call, cmd *command) {
 	text, err := cmd.Text()
 	r := reply{b: text, err: err}
-	r.array()
 	now := r.int()
 	for i, c := range calls {
 		c.now, c.status = now, r.int()

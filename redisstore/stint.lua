@@ -8,7 +8,7 @@
 --              id, algorithm, 1 if refusals count, number, window, capacity;
 --            the number of requests, and each as its kind and what follows:
 --              1 take, 2 peek:  the number of charges, and each as
---                               value, limit, log, units
+--                               value, limit, units, and log if it has one
 --              3 settle:        ticket, the number of charges, and each as
 --                               value, limit, log, taken, total, and the
 --                               receipt's at, a, b
@@ -17,24 +17,24 @@
 --            Value, log and ticket are indexes into KEYS (log is 0 for other
 --            algorithms), limit is one into the limits. A request names a
 --            state once at most.
--- Returns  a flat MessagePack array: the instant, and for each request its
---          status: 1 allowed or done, 2 refused, 3 a key holds something that
---          is not stint's. After a 1 or 2, a take or peek has for each charge
+-- Returns  packed doubles: the instant, and for each request its status, which
+--          is 1 allowed or done, 2 refused, 3 a key holds something that is not
+--          stint's. After a 1 or 2, a take or peek has for each charge
 --            verdict, at - instant, until - at, a, b
 --          of the state that it left. For a log these are
 --            verdict, at - instant, b - instant, a, c - instant
 --          as package policy reports a log by its numbers.
 --
--- A value holds all fixed-size states of one key, packed as a flat array: the
--- format's version, then for each state its id, at, until - at, a, b. What
--- these mean is package policy's to say: each function here is the twin of one
--- there and equals it to the unit and to the microsecond. Numbers are doubles,
--- exact below 2^53; muldiv is exact beyond.
+-- A value holds all fixed-size states of one key: the format's mark, then for
+-- each state, in packed doubles, its id, at, until - at, a, b. What these mean
+-- is package policy's to say: each function here is the twin of one there and
+-- equals it to the unit and to the microsecond. Numbers are doubles, exact below
+-- 2^53; muldiv is exact beyond.
 --
 -- Values are written last, when everything is decided: an error on the way, or
 -- a server that refuses writes, leaves them as they were.
 
-local FORMAT = 21249                    -- 'S' and version 1: of stint, and of this layout
+local MARK = 'S\1'                      -- of stint, and of this layout's version
 local BUCKET, WINDOW, LOG, FIXED = 1, 2, 3, 4
 local TAKE, PEEK, SETTLE = 1, 2, 3
 local ALLOWED, REFUSED, NEVER = 1, 2, 3 -- verdicts; the first two are statuses too
@@ -43,11 +43,25 @@ local EXACT = 9007199254740992          -- 2^53
 local MAX_INSTANT = 4503599627370496    -- 2^52
 local MAX_USED = 1125899906842624       -- 2^50
 local GRACE = 1000000                   -- a state outlives its use by a second
-local TICKET_MS = 70000                 -- a ticket counts once in a minute
+local MAX_STATES = 1000                 -- of one key: Lua's stack holds them all
+local TICKET = 70                       -- seconds: a ticket counts once in a minute
 local CHUNK = 32                        -- entries of a log read at once
 
-local floor, max, min = math.floor, math.max, math.min
+local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local call = redis.call
+
+local formats = {}
+
+-- Packs t[first], ..., t[last] as doubles. At most 200 of them.
+local function doubles(t, first, last)
+  local n = last - first + 1
+  local format = formats[n]
+  if not format then
+    format = '<' .. string.rep('d', n)
+    formats[n] = format
+  end
+  return struct.pack(format, unpack(t, first, last))
+end
 
 local q = cmsgpack.unpack(ARGV[2])
 local now, still = q[1], 0
@@ -55,7 +69,7 @@ if now == 0 then
   local t = call('TIME')
   now = t[1] * 1000000 + t[2]
 else
-  still = 600000 -- ms: under a clock that is set, real time must not expire keys
+  still = 600 -- seconds: under a clock that is set, real time must not expire keys
 end
 
 -- muldiv returns the quotient and the remainder of a*b/c. The quotient is exact
@@ -84,12 +98,20 @@ local function muldiv(a, b, c)
   return whole + quo, rem
 end
 
--- Values, by index into KEYS. A value that is not stint's is false.
+-- Values, by index into KEYS, as flat arrays. One that is not stint's is false.
 local values, dirty = {}, {}
 
 local function decode(raw)
-  local ok, v = pcall(cmsgpack.unpack, raw)
-  return ok and type(v) == 'table' and v[1] == FORMAT and #v % 5 == 1 and v
+  local n = (#raw - #MARK) / 8
+  if raw:sub(1, #MARK) ~= MARK or n % 5 ~= 0 or n > 5 * MAX_STATES then return false end
+  local format = formats[n]
+  if not format then
+    format = '<' .. string.rep('d', n)
+    formats[n] = format
+  end
+  local v = { struct.unpack(format, raw, #MARK + 1) }
+  v[n + 1] = nil -- where the next one would begin
+  return v
 end
 
 local nvalues = tonumber(ARGV[1])
@@ -101,7 +123,7 @@ for first = 1, nvalues, 1000 do
     if raw then
       values[i] = decode(raw)
     else -- absent, or of a type that MGET passes over
-      values[i] = call('EXISTS', KEYS[i]) == 0 and { FORMAT }
+      values[i] = call('EXISTS', KEYS[i]) == 0 and {}
     end
   end
 end
@@ -115,11 +137,15 @@ for i = 1, q[2] do
   cursor = cursor + 6
 end
 
--- Where the state of id begins in v, or nil.
+-- Where the state of id begins in v, or would if it were added.
 local function find(v, id)
-  for o = 2, #v, 5 do
-    if v[o] == id then return o end
+  local o = 1
+  local other = v[o]
+  while other and other ~= id do
+    o = o + 5
+    other = v[o]
   end
+  return o
 end
 
 -- The two numbers a + b/w - (c + d/w), or zero if that is negative.
@@ -137,34 +163,30 @@ local function draining(at, a, b, n, w)
   return min(quo + floor((rem + b + n - 1) / n), MAX_INSTANT - at)
 end
 
--- Advanced: the state at offset o of v (nil: none) as of the instant t, or as
--- of its own if that is later: at, a, b.
-local function advance(t, alg, v, o, n, w)
-  if not o then return t, 0, 0 end
-  local at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
-  t = max(t, at)
-  if t >= at + left then return t, 0, 0 end
+-- Reads the state at offset o of v, if there is one, as of the instant t or of
+-- its own if that is later. Returns that instant, a, b, and what counts.
+local function read(v, o, t, alg, n, w)
+  local at = v[o + 1]
+  if not at then return t, 0, 0, 0 end
+  if at > t then t = at end
+  if t >= at + v[o + 2] then return t, 0, 0, 0 end
+  local a, b = v[o + 3], v[o + 4]
   if alg == BUCKET then
-    local units, frac = muldiv(t - at, n, w)
-    a, b = subtract(a, b, units, frac, w)
-  else
-    local start = t - t % w
-    if start > at then
-      if alg == WINDOW and start - w <= at then a, b = 0, a else a, b = 0, 0 end
+    if t > at then
+      local units, frac = muldiv(t - at, n, w)
+      a, b = subtract(a, b, units, frac, w)
     end
+    return t, a, b, b > 0 and a + 1 or a
   end
-  return t, a, b
-end
-
--- What counts of an advanced state, rounded up.
-local function used(alg, t, a, b, w)
-  if alg == BUCKET then
-    return b > 0 and a + 1 or a
-  elseif alg == WINDOW and b > 0 then
-    local quo, rem = muldiv(b, w - t % w, w)
-    return a + (rem > 0 and quo + 1 or quo)
+  local e = t % w
+  if t - e > at then -- another window
+    if alg == WINDOW and t - e - w <= at then a, b = 0, a else a, b = 0, 0 end
   end
-  return a
+  if b == 0 then return t, a, b, a end
+  local product = b * (w - e)
+  if product < EXACT then return t, a, b, a + ceil(product / w) end
+  local quo, rem = muldiv(b, w - e, w)
+  return t, a, b, a + (rem > 0 and quo + 1 or quo)
 end
 
 -- How long an advanced state matters.
@@ -180,7 +202,6 @@ end
 
 local function store(k, o, id, at, left, a, b)
   local v = values[k]
-  o = o or #v + 1
   v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, left, a, b
   dirty[k] = true
 end
@@ -196,7 +217,7 @@ local function entry(log, i) -- the i-th entry of the list: its instant and unit
     local raws = call('LRANGE', log.key, #log.at, #log.at + CHUNK - 1)
     if #raws == 0 then return nil end
     for _, raw in ipairs(raws) do
-      log.at[#log.at + 1], log.units[#log.units + 1] = struct.unpack('dd', raw)
+      log.at[#log.at + 1], log.units[#log.units + 1] = struct.unpack('<dd', raw)
     end
   end
   return log.at[i], log.units[i]
@@ -208,13 +229,13 @@ local function open(logkey, k, l, t)
   local o = find(values[k], IDS[l])
   log = { key = KEYS[logkey], k = k, l = l, t = t, used = 0, gone = 0, add = 0, at = {}, units = {} }
   logs[logkey] = log
-  if o then
-    local v = values[k]
-    local at, left = v[o + 1], v[o + 2]
-    log.t = max(t, at)
-    if log.t < at + left then log.used = v[o + 3] else log.dead = true end
+  local v = values[k]
+  local at = v[o + 1]
+  if at then log.t = max(t, at) end
+  if at and log.t < at + v[o + 2] then
+    log.used = v[o + 3]
   else
-    log.dead = true -- whatever the list holds belongs to no state
+    log.dead = true -- whatever the list holds counts no more
   end
   while not log.dead do
     local at, units = entry(log, log.gone + 1)
@@ -251,20 +272,99 @@ local function close(logkey)
     call('LTRIM', log.key, log.gone, -1)
   end
   local o = find(values[log.k], IDS[log.l])
-  local left = o and values[log.k][o + 1] + values[log.k][o + 2] - log.t or 0
+  local v = values[log.k]
+  local left = v[o] and v[o + 1] + v[o + 2] - log.t or 0
   if log.add > 0 then
-    call('RPUSH', log.key, struct.pack('dd', log.t, log.add))
+    call('RPUSH', log.key, struct.pack('<dd', log.t, log.add))
     left = w
   end
-  if left > 0 then call('PEXPIRE', log.key, floor((left + GRACE) / 1000) + 1 + still) end
+  if left > 0 then call('EXPIRE', log.key, floor((left + GRACE) / 1000000) + 1 + still) end
   store(log.k, o, IDS[log.l], log.t, max(left, 0), log.used, 0)
 end
 
 local out = { now }
 local nout = 1
-local function tell(a, b, c, d, e)
-  out[nout + 1], out[nout + 2], out[nout + 3], out[nout + 4], out[nout + 5] = a, b, c, d, e
-  nout = nout + 5
+-- By charge of the request at hand: value, limit, units, offset of the state,
+-- its instant and numbers, verdict, penalty of a refusal, log.
+local K, L, U, O, T, A, B, V, P, G = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
+
+local function take(kind)
+  local c = cursor
+  local m = q[c]
+  c = c + 1
+  local status = ALLOWED
+  for i = 1, m do
+    local k, l, units = q[c], q[c + 1], q[c + 2]
+    c = c + 3
+    local alg, cap, v = ALGS[l], CAPS[l], values[k]
+    local count
+    if not v then
+      status = FOREIGN
+    elseif status == FOREIGN then -- nothing else matters
+    elseif alg == LOG then
+      G[i] = open(q[c], k, l, now)
+      count = G[i].used
+    else
+      local o = find(v, IDS[l])
+      O[i] = o
+      T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
+    end
+    if alg == LOG then c = c + 1 end
+    if status ~= FOREIGN then
+      K[i], L[i], U[i] = k, l, units
+      local verdict, penalty = ALLOWED, 0
+      if units > cap then
+        verdict, status = NEVER, REFUSED
+      elseif units > 0 and count + units > cap then
+        verdict, status = REFUSED, REFUSED
+        if COUNTS[l] then penalty = min(units, 2 * cap - count) end
+      end
+      V[i], P[i] = verdict, penalty
+    end
+  end
+  cursor = c
+  local n = nout + 1
+  out[n] = status
+  nout = n
+  if status == FOREIGN then return end
+  for i = 1, m do
+    local k, l, verdict = K[i], L[i], V[i]
+    local alg, w, v = ALGS[l], WS[l], values[k]
+    local add = status == ALLOWED and U[i] or P[i]
+    if kind == PEEK then add = 0 end
+    local at, left, a, b
+    if alg == LOG then
+      local log, cap = G[i], CAPS[l]
+      if add > 0 then
+        log.used, log.add, log.changed = log.used + add, log.add + add, true
+      end
+      at, left, a, b = log.t, 0, log.used, 0
+      if a > 0 then left = free(log, min(a, cap) - 1) - now end
+      if verdict == REFUSED then b = free(log, cap - U[i]) - now end
+    else
+      local o, id = O[i], IDS[l]
+      if add > 0 then
+        while v[o] and v[o] ~= id do o = o + 5 end -- others were added there
+        at, a, b = T[i], A[i] + add, B[i]
+        if alg == WINDOW then
+          left = 2 * w - at % w
+        elseif alg == BUCKET then
+          left = draining(at, a, b, NS[l], w)
+        else
+          left = w - at % w
+        end
+        v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, left, a, b
+        dirty[k] = true
+      elseif v[o] == id then
+        at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
+      else
+        at, left, a, b = now, 0, 0, 0
+      end
+    end
+    out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5] = verdict, at - now, left, a, b
+    n = n + 5
+  end
+  nout = n
 end
 
 -- Whether a charge of the m that follow at the cursor, each `width` numbers
@@ -274,74 +374,6 @@ local function foreign(m, width)
     if not values[q[cursor + i * width]] then return true end
   end
   return false
-end
-
--- By charge of the request at hand: value, limit, log, units, offset of the
--- state, its instant and numbers, verdict, penalty of a refusal.
-local K, L, G, U, O, T, A, B, V, P = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
-
-local function take(kind)
-  local m = q[cursor]
-  cursor = cursor + 1
-  if foreign(m, 4) then
-    cursor = cursor + 4 * m
-    nout = nout + 1
-    out[nout] = FOREIGN
-    return
-  end
-  local status = ALLOWED
-  for i = 1, m do
-    local k, l, g, units = q[cursor], q[cursor + 1], q[cursor + 2], q[cursor + 3]
-    cursor = cursor + 4
-    local alg, w = ALGS[l], WS[l]
-    K[i], L[i], G[i], U[i] = k, l, g, units
-    local count
-    if alg == LOG then
-      count = open(g, k, l, now).used
-    else
-      local o = find(values[k], IDS[l])
-      O[i] = o
-      T[i], A[i], B[i] = advance(now, alg, values[k], o, NS[l], w)
-      count = used(alg, T[i], A[i], B[i], w)
-    end
-    local verdict = ALLOWED
-    if units > CAPS[l] then
-      verdict = NEVER
-    elseif units > 0 and count + units > CAPS[l] then
-      verdict = REFUSED
-    end
-    if verdict ~= ALLOWED then status = REFUSED end
-    V[i] = verdict
-    P[i] = verdict == REFUSED and COUNTS[l] and min(units, 2 * CAPS[l] - count) or 0
-  end
-  nout = nout + 1
-  out[nout] = status
-  for i = 1, m do
-    local k, l, o = K[i], L[i], O[i]
-    local alg, n, w = ALGS[l], NS[l], WS[l]
-    local add = status == ALLOWED and U[i] or P[i]
-    if kind == PEEK then add = 0 end
-    if alg == LOG then
-      local log = logs[G[i]]
-      if add > 0 then
-        log.used, log.add, log.changed = log.used + add, log.add + add, true
-      end
-      local cap, nextat, retry = CAPS[l], log.t, 0
-      if log.used > 0 then nextat = free(log, min(log.used, cap) - 1) end
-      if V[i] == REFUSED then retry = free(log, cap - U[i]) - now end
-      tell(V[i], log.t - now, nextat - now, log.used, retry)
-    elseif add > 0 then
-      local a = min(A[i] + add, MAX_USED)
-      local left = lasting(alg, T[i], a, B[i], n, w)
-      store(k, o, IDS[l], T[i], left, a, B[i])
-      tell(V[i], T[i] - now, left, a, B[i])
-    elseif o then
-      local v = values[k]
-      tell(V[i], v[o + 1] - now, v[o + 2], v[o + 3], v[o + 4])
-    else
-      tell(V[i], 0, 0, 0, 0)
-    end
-  end
 end
 
 -- Settles the list of a closed log in place: delta units for the entry of the
@@ -361,7 +393,7 @@ local function settlelog(logkey, k, l, delta, instant)
   local at, units = {}, {}
   while i > 0 do
     local raw = call('LINDEX', key, i - 1)
-    local eat, eunits = struct.unpack('dd', raw)
+    local eat, eunits = struct.unpack('<dd', raw)
     if eat < instant then break end
     at[i], units[i] = eat, eunits
     i = i - 1
@@ -370,11 +402,11 @@ local function settlelog(logkey, k, l, delta, instant)
     delta = min(delta, MAX_USED - sum)
     sum = sum + delta
     if at[i + 1] then
-      call('LSET', key, i, struct.pack('dd', at[i + 1], units[i + 1] + delta))
+      call('LSET', key, i, struct.pack('<dd', at[i + 1], units[i + 1] + delta))
     else
-      call('RPUSH', key, struct.pack('dd', instant, delta))
+      call('RPUSH', key, struct.pack('<dd', instant, delta))
       left = instant + w - t
-      call('PEXPIRE', key, floor((left + GRACE) / 1000) + 1 + still)
+      call('EXPIRE', key, floor((left + GRACE) / 1000000) + 1 + still)
     end
   else
     local emptied = 0
@@ -382,7 +414,7 @@ local function settlelog(logkey, k, l, delta, instant)
       local back = min(-delta, units[i + 1])
       delta, sum = delta + back, sum - back
       if back < units[i + 1] then
-        call('LSET', key, i, struct.pack('dd', instant, units[i + 1] - back))
+        call('LSET', key, i, struct.pack('<dd', instant, units[i + 1] - back))
       else
         call('LSET', key, i, '')
         emptied = emptied + 1
@@ -404,7 +436,7 @@ local function settle()
     return
   end
   out[nout] = ALLOWED
-  local first = call('SET', KEYS[ticket], '', 'NX', 'PX', TICKET_MS + still)
+  local first = call('SET', KEYS[ticket], '', 'NX', 'EX', TICKET + still)
   for _ = 1, m do
     local k, l, g, taken, total = q[cursor], q[cursor + 1], q[cursor + 2], q[cursor + 3], q[cursor + 4]
     local rat, ra, rb = q[cursor + 5], q[cursor + 6], q[cursor + 7]
@@ -416,7 +448,7 @@ local function settle()
         settlelog(g, k, l, total - taken, rat)
       else
         local o = find(values[k], IDS[l])
-        local t, a, b = advance(max(now, rat), alg, values[k], o, n, w)
+        local t, a, b = read(values[k], o, max(now, rat), alg, n, w)
         local delta, changed = total - taken, true
         if alg == BUCKET then
           if delta > 0 then
@@ -463,7 +495,7 @@ local function reset()
     end
     local v = values[k]
     local o = find(v, IDS[l])
-    if o then
+    if v[o] then
       for _ = 1, 5 do table.remove(v, o) end
       dirty[k] = true
     end
@@ -487,25 +519,36 @@ end
 for logkey in pairs(logs) do close(logkey) end
 
 -- Writes the values that changed, without states that no longer matter, to
--- live as long as the longest of their states.
+-- live as long as the longest of their states. Keys of one group mostly live
+-- equally long, and numbers are slow to print: hence whole seconds, printed once.
+local seconds = {}
 for k in pairs(dirty) do
-  local v, kept, until_ = values[k], 1, 0
-  for o = 2, #v, 5 do
+  local v, n, last = values[k], 0, 0
+  for o = 1, #v, 5 do
     local ends = v[o + 1] + v[o + 2]
     if ends + GRACE > now then
-      until_ = max(until_, ends)
-      if kept + 1 < o then
-        for i = 0, 4 do v[kept + 1 + i] = v[o + i] end
+      if ends > last then last = ends end
+      if n + 1 < o then
+        for i = 0, 4 do v[n + 1 + i] = v[o + i] end
       end
-      kept = kept + 5
+      n = n + 5
     end
   end
-  for i = #v, kept + 1, -1 do v[i] = nil end
-  if kept == 1 then
+  if n == 0 then
     call('DEL', KEYS[k])
   else
-    call('SET', KEYS[k], cmsgpack.pack(v), 'PX', floor((until_ - now + GRACE) / 1000) + 1 + still)
+    local ttl = floor((last - now + GRACE) / 1000000) + 1 + still
+    local text = seconds[ttl]
+    if not text then
+      text = string.format('%.0f', ttl)
+      seconds[ttl] = text
+    end
+    local parts = { MARK }
+    for i = 1, n, 200 do parts[#parts + 1] = doubles(v, i, min(i + 199, n)) end
+    call('SET', KEYS[k], #parts == 2 and MARK .. parts[2] or table.concat(parts), 'EX', text)
   end
 end
 
-return cmsgpack.pack(out)
+local parts = {}
+for i = 1, nout, 200 do parts[#parts + 1] = doubles(out, i, min(i + 199, nout)) end
+return table.concat(parts)
