@@ -43,7 +43,7 @@ func (p *plan) addOnce(s *Store, kind int64, ticket policy.Ticket, charges []pol
 		if p.ids[j] == id && d.Key == c.Key && d.Place() == c.Place() {
 			w := p.where[j]
 			it := &p.calls[w.call].items[w.item]
-			it.units = min(it.units+c.Units, policy.MaxUnits+1)
+			it.units = min(it.units+min(c.Units, policy.MaxUnits+1), policy.MaxUnits+1)
 			p.where = append(p.where, w)
 			return
 		}

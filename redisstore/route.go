@@ -217,6 +217,7 @@ func (s *Store) becomeCluster(old *route, plain *redis.Client) {
 		NewClient: func(o *redis.Options) *redis.Client {
 			node := opts
 			node.Addr = o.Addr
+			node.PushNotificationProcessor = nil // each client has its own
 			return redis.NewClient(&node)
 		},
 	}))

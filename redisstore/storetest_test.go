@@ -1,0 +1,75 @@
+package redisstore_test
+
+import (
+	"strconv"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/policy/memstore"
+	"github.com/stint-go/stint/policy/storetest"
+	"github.com/stint-go/stint/redisstore"
+	"github.com/stint-go/stint/redisstore/redistest"
+)
+
+// spaces numbers namespaces, so that no two benches share a count.
+var spaces atomic.Int64
+
+// harness makes benches of three stores each, as three processes would have.
+func harness(apart bool, connect func(testing.TB) redis.UniversalClient) storetest.Harness {
+	return func(tb testing.TB, now func() time.Time) *storetest.Bench {
+		b := &storetest.Bench{Partitioned: apart}
+		space := "space" + strconv.FormatInt(spaces.Add(1), 10)
+		for range 3 {
+			b.Stores = append(b.Stores, redisstore.Options{Namespace: space, Now: now, Timeout: 5 * time.Second}.New(connect(tb)))
+		}
+		return b
+	}
+}
+
+// node is a harness on a server of its own, behind a proxy that can hold back
+// replies.
+func node(t *testing.T) storetest.Harness {
+	proxy := redistest.StartProxy(t, redistest.Start(t).Addr())
+	connected := harness(false, func(tb testing.TB) redis.UniversalClient {
+		client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+		tb.Cleanup(func() { _ = client.Close() })
+		return client
+	})
+	return func(tb testing.TB, now func() time.Time) *storetest.Bench {
+		b := connected(tb, now)
+		b.Stall = func() func() {
+			proxy.FreezeReplies()
+			return proxy.Thaw
+		}
+		return b
+	}
+}
+
+// TestContract holds the store to the contract of policy.Store, on a server of
+// its own and on a cluster of three.
+func TestContract(t *testing.T) {
+	t.Run("node", func(t *testing.T) { storetest.Run(t, node(t)) })
+	t.Run("cluster", func(t *testing.T) {
+		cluster := redistest.StartCluster(t)
+		storetest.Run(t, harness(true, func(tb testing.TB) redis.UniversalClient { return cluster.Client(tb) }))
+	})
+	t.Run("ring", func(t *testing.T) {
+		a, b := redistest.Start(t), redistest.Start(t)
+		storetest.Run(t, harness(true, func(tb testing.TB) redis.UniversalClient {
+			ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": a.Addr(), "b": b.Addr()}})
+			tb.Cleanup(func() { _ = ring.Close() })
+			return ring
+		}))
+	})
+}
+
+// TestMemoryAndRedisAgree asks both stores the same.
+func TestMemoryAndRedisAgree(t *testing.T) {
+	storetest.Compare(t, func(_ testing.TB, now func() time.Time) *storetest.Bench {
+		return &storetest.Bench{Stores: []policy.Store{memstore.New(memstore.Options{Now: now})}}
+	}, node(t))
+}
