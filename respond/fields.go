@@ -70,12 +70,17 @@ type Fields struct {
 	// at the end of the names: -Second, -Minute, -Hour, -Day, and others in
 	// short, as in -12m. Of standings with one window the tightest is told.
 	PerWindow bool
+
+	ready bool // the names are canonical: set on copies of the style's alone
 }
 
 // WriteFields sets the fields in h.
 func (f Fields) WriteFields(h http.Header, r *Report) {
 	if h == nil || r == nil || len(r.Standings) == 0 {
 		return
+	}
+	if !f.ready {
+		f = f.canonical()
 	}
 	var (
 		text  [256]byte
@@ -125,6 +130,7 @@ func (f Fields) canonical() Fields {
 	for _, name := range f.names() {
 		*name = http.CanonicalHeaderKey(*name)
 	}
+	f.ready = true
 	return f
 }
 

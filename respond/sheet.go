@@ -20,9 +20,10 @@ type cell struct {
 	value int    // start of the value
 }
 
-// begin begins a field. What is then appended to text is its value.
+// begin begins a field, by its canonical name. What is then appended to text is
+// its value.
 func (s sheet) begin(name, suffix string) sheet {
-	c := cell{name: http.CanonicalHeaderKey(name), start: len(s.text)}
+	c := cell{name: name, start: len(s.text)}
 	if suffix != "" {
 		s.text = append(append(s.text, c.name...), suffix...)
 		c.name = ""

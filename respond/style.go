@@ -159,7 +159,7 @@ func (s *Style) told(r *Report) *Report {
 
 var (
 	zeroStyle     Style
-	defaultFields = []FieldWriter{XRateLimit}
+	defaultFields = []FieldWriter{XRateLimit.canonical()}
 
 	// obsolete are the fields that spoke of the response that is not sent.
 	obsolete = []string{"Content-Type", "Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Expires"}
