@@ -362,7 +362,7 @@ func TestCountRefused(t *testing.T) {
 			r := l.Peek(s, epoch, 1)
 			require.Equal(t, int64(20), r.Used, "up to twice the capacity")
 
-			s, r = l.Take(s, epoch, 11)
+			_, r = l.Take(s, epoch, 11)
 			require.Equal(t, policy.Never, r.Verdict)
 			require.Equal(t, int64(20), r.Used, "never costs nothing")
 			require.Zero(t, r.RetryAfter)

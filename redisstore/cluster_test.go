@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -138,13 +139,10 @@ func moveSlot(t *testing.T, cluster *redistest.Cluster, slot int) {
 		clients[i] = n.Client(t)
 		ids[i] = clients[i].Do(ctx, "cluster", "myid").Val().(string)
 	}
-	owners := clients[0].ClusterSlots(ctx).Val()
-	for _, o := range owners {
-		if o.Start <= slot && slot <= o.End {
-			for i := range ids {
-				if ids[i] == o.Nodes[0].ID {
-					from = i
-				}
+	for _, shard := range clients[0].ClusterShards(ctx).Val() {
+		for _, slots := range shard.Slots {
+			if int(slots.Start) <= slot && slot <= int(slots.End) {
+				from = slices.Index(ids, shard.Nodes[0].ID)
 			}
 		}
 	}

@@ -76,3 +76,23 @@ func benchmarkParallel(b *testing.B, requests [][]policy.Charge, want policy.Ver
 		}
 	})
 }
+
+// BenchmarkNewKeys takes under a key never seen each time, in a full store.
+func BenchmarkNewKeys(b *testing.B) {
+	store, ctx := memstore.New(memstore.Options{MaxStates: 100_000}), b.Context()
+	var d policy.Decision
+	charges := []policy.Charge{{Limit: policy.PerHour(100), Units: 1}}
+	next := func(i int) {
+		charges[0].Key = strconv.Itoa(i)
+		store.Take(ctx, policy.Ticket{}, charges, &d)
+	}
+	for i := range 100_000 {
+		next(i)
+	}
+	b.ReportAllocs()
+	i := 100_000
+	for b.Loop() {
+		next(i)
+		i++
+	}
+}

@@ -33,11 +33,9 @@ func (s *Store) decide(charges []policy.Charge, asks []ask, d *policy.Decision, 
 	if s.closed.Load() {
 		return policy.ErrClosed
 	}
-	if s.locate(charges, asks) {
-		if s.makeRoom(asks, now, take) {
-			s.overflow.mu.Lock()
-			defer s.overflow.mu.Unlock()
-		}
+	if s.locate(charges, asks) && s.makeRoom(asks, now, take) {
+		s.overflow.mu.Lock()
+		defer s.overflow.mu.Unlock()
 	}
 
 	d.Reset(len(charges))
@@ -66,7 +64,9 @@ func (s *Store) decide(charges []policy.Charge, asks []ask, d *policy.Decision, 
 			*r = d.Results[a.first]
 		case a.over:
 			r.Overflow = true
-			r.Receipt.B |= overflowed
+			if r.Receipt != (policy.Receipt{}) {
+				r.Receipt.B |= overflowed
+			}
 		}
 	}
 	return nil
@@ -215,7 +215,7 @@ func (s *Store) commit(charges []policy.Charge, asks []ask, d *policy.Decision, 
 		}
 		verdict := d.Results[i].Verdict
 		switch {
-		case d.Verdict == policy.Allowed && a.units > 0:
+		case d.Verdict == policy.Allowed:
 		case verdict == policy.Refused && l.CountsRefused():
 		case verdict == policy.Allowed:
 			d.Results[i] = l.Peek(s.state(a), now, a.units)
@@ -229,7 +229,7 @@ func (s *Store) commit(charges []policy.Charge, asks []ask, d *policy.Decision, 
 		case a.slot != none:
 			sh.slots[a.slot].state = a.after
 		default:
-			inserts = true
+			inserts = inserts || a.fresh
 		}
 	}
 	if inserts {
@@ -242,7 +242,7 @@ func (s *Store) commit(charges []policy.Charge, asks []ask, d *policy.Decision, 
 func (s *Store) insert(charges []policy.Charge, asks []ask, now int64) {
 	for i := range asks {
 		if a := &asks[i]; a.fresh && !a.over && a.first == int32(i) {
-			s.shards[a.shard].insert(a.hash, a.name, a.id, charges[i].Limit, a.after, now)
+			s.shards[a.shard].insert(a.hash, a.name, a.id, &charges[i].Limit, a.after, now)
 		}
 	}
 }

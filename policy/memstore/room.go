@@ -12,7 +12,7 @@ const small = 1024
 // evicts, if it may, and otherwise counts what it could evict.
 //
 // A look through the shard costs time in proportion to its size. It makes room
-// for a sixteenth of it at once; where so much is not to be had, a large shard
+// for an eighth of it at once; where so much is not to be had, a large shard
 // looks again no sooner than a microsecond per state later.
 func (sh *shard) room(now int64, n int, evict bool) int {
 	spare := sh.limit - sh.states
@@ -22,7 +22,7 @@ func (sh *shard) room(now int64, n int, evict bool) int {
 	if !evict {
 		return min(spare+sh.evictable(now, n-spare), n)
 	}
-	want := max(n-spare, sh.limit/16)
+	want := max(n-spare, sh.limit/8)
 	before := sh.states
 	sh.evictDrained(now)
 	if freed := before - sh.states; freed < n-spare || freed < want && sh.limit > small {

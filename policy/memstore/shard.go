@@ -70,7 +70,7 @@ func (sh *shard) find(i int32, n *name, id uint64) int32 {
 
 // insert adds a state, for which there has to be room, and frees what it passes
 // that has drained: twice as many slots are looked at as come.
-func (sh *shard) insert(hash uint64, n name, id uint64, l policy.Limit, state policy.State, now int64) {
+func (sh *shard) insert(hash uint64, n name, id uint64, l *policy.Limit, state policy.State, now int64) {
 	i, first := sh.free, sh.head(hash)
 	if i == none {
 		i = sh.grow()
@@ -116,15 +116,15 @@ func (sh *shard) own(first int32, n name) name {
 }
 
 // intern returns a limit that the shard's states share.
-func (sh *shard) intern(l policy.Limit) *policy.Limit {
+func (sh *shard) intern(l *policy.Limit) *policy.Limit {
 	const most = 1024
-	p := sh.limits[l]
+	p := sh.limits[*l]
 	if p == nil {
 		if len(sh.limits) >= most {
 			clear(sh.limits)
 		}
-		p = &l
-		sh.limits[l] = p
+		p = new(*l)
+		sh.limits[*l] = p
 	}
 	return p
 }
@@ -132,7 +132,7 @@ func (sh *shard) intern(l policy.Limit) *policy.Limit {
 // relimit notes the limit that a slot's state was asked for.
 func (sh *shard) relimit(i int32, l *policy.Limit, now int64) {
 	if s := &sh.slots[i]; *s.limit != *l {
-		s.limit = sh.intern(*l)
+		s.limit = sh.intern(l)
 		sh.roomier(now)
 	}
 }

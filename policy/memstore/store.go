@@ -143,7 +143,7 @@ func (s *Store) settle(t *policy.Settlement, now int64) {
 	switch {
 	case now >= after.Until:
 	case sh.room(now, 1, true) > 0:
-		sh.insert(hash, n, id, c.Limit, after, now)
+		sh.insert(hash, n, id, &c.Limit, after, now)
 	default:
 		s.settleOverflow(t, now)
 	}
@@ -188,7 +188,7 @@ func (s *Store) Close() error {
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
-		sh.heads, sh.slots, sh.limits, sh.settled = nil, nil, nil, tickets{}
+		sh.heads, sh.slots, sh.limits, sh.settled, sh.states = nil, nil, nil, tickets{}, 0
 		sh.mu.Unlock()
 	}
 	s.overflow.mu.Lock()

@@ -1,0 +1,117 @@
+package middleware
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"time"
+
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/policy/memstore"
+	"github.com/stint-go/stint/respond"
+)
+
+// A Config says what a [Limiter] does. It is a plain value: write it as a
+// literal, copy it, change the copy. [New] copies what it needs, so that later
+// changes to a Config change no Limiter.
+type Config struct {
+	// Name is the limiter's name. Counts are stored under it, so that another
+	// name starts all counts afresh, and two Limiters with one name, one Store
+	// and a rule of one name count together. Empty means "api".
+	Name string
+
+	// Store counts. Nil means a memstore of the Limiter's own, which
+	// [Limiter.Close] closes; any other Store stays the caller's to close.
+	Store policy.Store
+
+	// Rules are the limiter's rules, at least one. A request must be allowed by
+	// every rule that it does not skip; their order decides nothing but ties.
+	Rules []Rule
+
+	// Style is how decisions become header fields and refusals. The zero Style
+	// writes X-RateLimit fields and refuses with 429 and a problem document.
+	Style respond.Style
+
+	// Budget bounds each call of the Store, which does not inherit the client's
+	// cancellation. Zero means 50 ms.
+	Budget time.Duration
+
+	// Observe is called with an [Event] for every decision. It is on every
+	// request's way: it must be quick, safe for concurrent use, and not panic.
+	// Nil means that failures go to slog's default logger, at most once a
+	// second, and all else nowhere.
+	Observe func(Event)
+}
+
+const (
+	defaultName   = "api"
+	defaultBudget = 50 * time.Millisecond
+)
+
+// New returns a Limiter that does what c says, or an error that names the rule
+// at fault and says what to write instead. Nothing about the Limiter changes
+// afterwards.
+func New(c Config) (*Limiter, error) {
+	l := &Limiter{
+		name:    c.Name,
+		store:   c.Store,
+		style:   c.Style,
+		budget:  c.Budget,
+		observe: c.Observe,
+		alarm:   new(alarm),
+	}
+	if l.name == "" {
+		l.name = defaultName
+	}
+	if l.budget == 0 {
+		l.budget = defaultBudget
+	}
+	if err := policy.CheckName(l.name); err != nil {
+		return nil, fmt.Errorf("ratelimit: Name: %w", err)
+	}
+	if l.budget < 0 {
+		return nil, fmt.Errorf("ratelimit: Budget %v: write how long a call of the Store may take, such as 50ms", c.Budget)
+	}
+	if err := l.style.Validate(); err != nil {
+		return nil, fmt.Errorf("ratelimit: Style: %w", err)
+	}
+	if err := checkStore(c.Store); err != nil {
+		return nil, err
+	}
+	if len(c.Rules) == 0 {
+		return nil, errors.New("ratelimit: no rules: write at least one Rule")
+	}
+	if err := l.add(c.Rules); err != nil {
+		return nil, err
+	}
+	if l.store == nil {
+		l.store, l.ownsStore = memstore.New(memstore.Options{}), true
+	}
+	_, l.inMemory = l.store.(*memstore.Store)
+	return l, nil
+}
+
+// Must returns the Limiter, or panics if there is an error. It is for wiring,
+// where a program that is misconfigured must not start.
+func Must(l *Limiter, err error) *Limiter {
+	if err != nil {
+		panic(err)
+	}
+	return l
+}
+
+// checkStore refuses what would panic later: typed nils, and stores that cannot
+// be compared with those of other Limiters.
+func checkStore(s policy.Store) error {
+	if s == nil {
+		return nil
+	}
+	v := reflect.ValueOf(s)
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return fmt.Errorf("ratelimit: Store is a nil %T: write nil for a store in memory, or make one", s)
+	}
+	if !v.Comparable() {
+		return fmt.Errorf("ratelimit: Store %T cannot be compared: write a pointer to it", s)
+	}
+	return nil
+}

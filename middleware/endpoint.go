@@ -1,0 +1,185 @@
+package middleware
+
+import (
+	"bytes"
+	"net/http"
+	"path"
+	"strings"
+	"sync"
+
+	"github.com/go-chi/chi/v5"
+)
+
+// Endpoint is the KeyFunc of the endpoint that a request is for: its route's
+// pattern, such as "/orders/{id}", and never its path, so that neither ids nor
+// odd spellings of a path make new keys. The pattern carries no method; join
+// with [Method] to count methods apart.
+//
+// Under chi it works wherever the limiter stands: for the whole router, in
+// groups and in mounted routers, before or after CleanPath and StripSlashes.
+// For http.ServeMux the limiter has to wrap the handlers, not the mux, for the
+// mux tells the pattern to them alone.
+//
+// Requests for no known endpoint share the key "unmatched", and so do all
+// requests to a limiter outside of any router. CONNECT requests share the key
+// "CONNECT".
+func Endpoint(r *http.Request) (string, error) {
+	if r.Method == http.MethodConnect {
+		return http.MethodConnect, nil
+	}
+	pattern := muxPattern(r.Pattern)
+	if rctx := chi.RouteContext(r.Context()); rctx != nil {
+		pattern = chiPattern(rctx, r)
+	}
+	if pattern == "" {
+		return "unmatched", nil
+	}
+	return pattern, nil
+}
+
+// muxPattern returns a pattern of http.ServeMux without its method.
+func muxPattern(pattern string) string {
+	if i := strings.IndexAny(pattern, " \t"); i >= 0 {
+		pattern = strings.TrimLeft(pattern[i:], " \t")
+	}
+	return pattern
+}
+
+// chiPattern returns the pattern of the route that chi has taken, or will take.
+func chiPattern(rctx *chi.Context, r *http.Request) string {
+	n := len(rctx.RoutePatterns)
+	if n == 0 {
+		return findRoute(rctx, r, rctx.RoutePath)
+	}
+	taken := rctx.RoutePattern()
+	if r.Pattern != "" && r.Pattern != taken {
+		return muxPattern(r.Pattern) // of a ServeMux that is mounted in chi
+	}
+	if !strings.HasSuffix(rctx.RoutePatterns[n-1], "*") {
+		return taken
+	}
+	// A catch-all, or a mounted router that has yet to choose its route.
+	if full := findRoute(rctx, r, takenPath(rctx)); full != "" {
+		return full
+	}
+	return taken
+}
+
+// findRoute asks the outermost router for the route of a path; "" is that of
+// the URL. Middlewares further in may clean the path, strip its last slash, or
+// decode it, and a limit must not depend on which of them stands outside: so the
+// cleaned spelling goes first, and a route of its own before a catch-all.
+func findRoute(rctx *chi.Context, r *http.Request, routePath string) string {
+	if rctx.Routes == nil {
+		return ""
+	}
+	method := rctx.RouteMethod
+	if method == "" {
+		method = r.Method
+	}
+	if routePath == "" {
+		routePath = r.URL.RawPath
+	}
+	if routePath == "" {
+		routePath = r.URL.Path
+	}
+	scratch := routeContexts.Get().(*chi.Context)
+	defer routeContexts.Put(scratch)
+	clean := cleaned(routePath)
+	found := find(scratch, rctx.Routes, method, clean)
+	if isCatchAll(found) && routePath != clean {
+		found = better(found, find(scratch, rctx.Routes, method, routePath))
+	}
+	if isCatchAll(found) && r.URL.RawPath != "" {
+		found = better(found, find(scratch, rctx.Routes, method, cleaned(r.URL.Path)))
+	}
+	return found
+}
+
+// cleaned returns a path as chi's CleanPath and StripSlashes leave it.
+func cleaned(p string) string {
+	if !strings.HasPrefix(p, "/") {
+		p = "/" + p
+	}
+	return path.Clean(p)
+}
+
+// isCatchAll also tells that there is no route.
+func isCatchAll(pattern string) bool { return pattern == "" || strings.HasSuffix(pattern, "*") }
+
+func better(found, other string) string {
+	if found == "" || !isCatchAll(other) {
+		return other
+	}
+	return found
+}
+
+func find(scratch *chi.Context, routes chi.Routes, method, path string) string {
+	scratch.Reset()
+	found := routes.Find(scratch, method, path)
+	if found == "" && (method == http.MethodHead || method == "") {
+		scratch.Reset()
+		found = routes.Find(scratch, http.MethodGet, path)
+	}
+	if len(found) > 1 {
+		found = strings.TrimSuffix(found, "/")
+	}
+	return found
+}
+
+var routeContexts = sync.Pool{New: func() any { return chi.NewRouteContext() }}
+
+// takenPath rebuilds the path that chi is routing from within a mounted router:
+// the patterns on the way there, with their parameters filled in, and what is
+// left for the router. The URL's own path will not do, since a middleware may
+// have rewritten it for chi alone.
+func takenPath(rctx *chi.Context) string {
+	var buf [128]byte
+	b := buf[:0]
+	rest, values := "", rctx.URLParams.Values
+	next := func() (value string) {
+		if len(values) > 0 {
+			value, values = values[0], values[1:]
+		}
+		return value
+	}
+	for n, pattern := range rctx.RoutePatterns {
+		if n > 0 { // the pattern before was a mount: it ends where this one begins
+			b = bytes.TrimSuffix(b, []byte("/"))
+		}
+		for pattern != "" {
+			i := strings.IndexAny(pattern, "{*")
+			if i < 0 {
+				b = append(b, pattern...)
+				break
+			}
+			b = append(b, pattern[:i]...)
+			if pattern[i] == '*' {
+				rest = next()
+				break
+			}
+			b = append(b, next()...)
+			pattern = pattern[closing(pattern, i):]
+		}
+	}
+	if rest == "" { // chi empties it for the mounted router
+		rest = strings.TrimPrefix(rctx.RoutePath, "/")
+	}
+	return string(append(b, rest...))
+}
+
+// closing returns the index after the brace that closes the one at i.
+func closing(pattern string, i int) int {
+	depth := 0
+	for ; i < len(pattern); i++ {
+		switch pattern[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		}
+	}
+	return i
+}

@@ -1,0 +1,89 @@
+package middleware
+
+import (
+	"strconv"
+
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/respond"
+)
+
+// An Event is what an operator sees of a decision. It holds no key and nothing
+// else of the request, so that it can be counted and logged as it is.
+type Event struct {
+	// Kind says what happened.
+	Kind Kind
+
+	// Limiter is the Limiter's name.
+	Limiter string
+
+	// Rule is the name of the rule that bound the request most, or that was at
+	// fault. It is empty if that was all of them.
+	Rule string
+
+	// Limit is the limit that bound the request most. It is the zero Limit if
+	// none was asked.
+	Limit policy.Limit
+
+	// Reason is why the request was refused; "" if it was not.
+	Reason respond.Reason
+
+	// Err is what went wrong: in the store, a key, a cost or a choice of limits.
+	// It is nil for what is allowed, and for refusals that limits decided. Never
+	// show its text to clients.
+	Err error
+}
+
+// A Kind is the kind of an [Event]. The zero Kind is that of none.
+type Kind uint8
+
+const (
+	// Allowed: all limits allowed. A request that meets no limit of the Limiter
+	// has no event.
+	Allowed Kind = iota + 1
+
+	// Refused: the request was refused, for the event's Reason.
+	Refused
+
+	// Bypassed: the store failed, and the request was served without its limits.
+	Bypassed
+
+	// Abandoned: the client had gone before the decision. The request was neither
+	// served nor refused, and what it took was given back.
+	Abandoned
+
+	// Overflowed: the store had no room for the key, and counted it together with
+	// other new keys of the rule. It comes beside one of the kinds above.
+	Overflowed
+
+	// SettleFailed: units could not be given back or corrected.
+	SettleFailed
+)
+
+// String returns "allowed", "refused" and so on.
+func (k Kind) String() string {
+	switch k {
+	case Allowed:
+		return "allowed"
+	case Refused:
+		return "refused"
+	case Bypassed:
+		return "bypassed"
+	case Abandoned:
+		return "abandoned"
+	case Overflowed:
+		return "overflowed"
+	case SettleFailed:
+		return "settle failed"
+	}
+	return "Kind(" + strconv.Itoa(int(k)) + ")"
+}
+
+// emit hands an event to whoever observes. If nobody does, it must be alarming.
+func (l *Limiter) emit(e Event) {
+	e.Limiter = l.name
+	if l.observe != nil {
+		l.observe(e)
+		return
+	}
+	l.alarm.raise(&e)
+}

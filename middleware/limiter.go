@@ -1,0 +1,108 @@
+package middleware
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/respond"
+)
+
+// A Limiter is rules over a Store. [New] makes one; the zero Limiter is of no
+// use. It does not change, and is safe for concurrent use.
+type Limiter struct {
+	name      string
+	store     policy.Store
+	ownsStore bool
+	inMemory  bool // the store answers without I/O
+	rules     []*rule
+	style     respond.Style
+	budget    time.Duration
+	observe   func(Event)
+	alarm     *alarm
+}
+
+// Handler returns next with the limits in front of it: a middleware for chi's
+// Use and With, or to wrap any handler. It may be called any number of times;
+// all handlers share the counts.
+//
+// A request that every rule allows is served with header fields that tell how it
+// stands, and any other is refused, in the Limiter's Style. The response writer
+// is handed on as it is. The request is handed on with a context that leads to
+// the ledger of what was taken; see [NewLedger].
+//
+// If the client has gone when the decision falls, the request is neither served
+// nor refused: what it took is given back, and nothing is written.
+func (l *Limiter) Handler(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.serve(w, r, next)
+	})
+}
+
+// With returns a Limiter that has the given rules besides l's: for a group of
+// routes that is mounted with it instead of l. It asks all of them in one round
+// trip. It shares l's name, store and counts; closing it does nothing.
+func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
+	wider := *l
+	wider.ownsStore = false
+	wider.rules = slices.Clip(l.rules)
+	if err := wider.add(rules); err != nil {
+		return nil, err
+	}
+	return &wider, nil
+}
+
+// Close ends what the Limiter started: its own store, if it was given none.
+// After that its rules fail as they say, open or closed.
+func (l *Limiter) Close() error {
+	if l.ownsStore {
+		return l.store.Close()
+	}
+	return nil
+}
+
+func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
+	p := l.newPass(r, ledgerOf(r.Context()))
+	p.decide()
+	switch {
+	case p.gone:
+		p.abandon()
+		p.free()
+		return
+	case p.reason != "":
+		report := p.refuse()
+		p.free()
+		l.style.Refuse(w, r, report)
+		return
+	}
+
+	if p.decided {
+		p.report.Standings = p.report.Standings[:0]
+		p.tell(&p.report)
+		l.style.WriteFields(w.Header(), &p.report)
+	}
+	led := p.ledger
+	if led == nil {
+		led = newLedger(r.Context())
+		r = r.WithContext(led)
+	}
+	p.allow(led)
+	p.free()
+	if led.own() { // also after a panic
+		defer led.disown()
+	}
+	next.ServeHTTP(w, r)
+}
+
+// bounded returns the context of a call to the store: without the cancellation
+// of the request's, and with the budget. A store in memory needs neither.
+func (l *Limiter) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if l.inMemory {
+		return context.Background(), nothing
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), l.budget)
+}
+
+func nothing() {}

@@ -1,0 +1,191 @@
+package middleware
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/respond"
+)
+
+// A Rule says which requests are limited, under whose key, by which limits, at
+// what cost, and what happens when the store fails.
+//
+// Its functions are called by many goroutines at once. If one panics, the panic
+// goes the way of a handler's: nothing has been taken yet under the rule, and
+// the request is not served.
+type Rule struct {
+	// Name names the rule in header fields and events, and in the store: counts
+	// are kept under it. It is required, and one of its kind in a Limiter.
+	Name string
+
+	// Key says under whose key a request is counted. It is required.
+	Key KeyFunc
+
+	// Partition names a coarser owner of the key, such as an API key's
+	// workspace, so that a store of many nodes keeps both in one place and asks
+	// both at once. It must depend on the key alone, or one key would be counted
+	// in two places. Nil means the key itself.
+	Partition KeyFunc
+
+	// Limits are the rule's limits, all of which must allow. With LimitsFor they
+	// are the default.
+	Limits []policy.Limit
+
+	// LimitsFor chooses the limits of a request, as by [ByTier]. A nil slice
+	// means Limits, an empty one that is not nil means none. If it answers an
+	// error, or nil where there are no Limits, the request is refused with 500
+	// and the reason misconfigured. The slice is kept until the request's end, so
+	// it must not change. A nil LimitsFor means Limits always.
+	//
+	// State is kept under the limits' names, not their numbers: a request under
+	// changed numbers finds the usage there is.
+	LimitsFor LimitsFunc
+
+	// Cost says how many units of each limit a request takes. What can never be
+	// admitted is refused with 413; an error or a negative cost with 400 and the
+	// reason invalid_cost. Nil means 1. A cost known only afterwards is
+	// corrected with [SetCost].
+	Cost func(*http.Request) (int64, error)
+
+	// Skip lets a request pass the rule uncounted, as [Preflight] does for CORS
+	// or an allow-list for partners. Nil means that it skips none.
+	Skip func(*http.Request) bool
+
+	// Fail says what happens when the store fails. All rules of a Limiter are
+	// asked in one call, and fail together: one FailClosed refuses the request.
+	Fail FailMode
+}
+
+// LimitsFunc chooses limits by request, for [Rule.LimitsFor].
+type LimitsFunc = func(*http.Request) ([]policy.Limit, error)
+
+// A FailMode says what happens to a request whose limits cannot be asked,
+// because the store failed or did not answer within the budget.
+type FailMode uint8
+
+const (
+	// FailOpen serves the request, without header fields, and tells of it with
+	// a [Bypassed] event. It is the zero value.
+	FailOpen FailMode = iota
+
+	// FailClosed refuses the request with 503, Retry-After: 1 and the reason
+	// store_unavailable.
+	FailClosed
+)
+
+// String returns "open" or "closed".
+func (m FailMode) String() string {
+	switch m {
+	case FailOpen:
+		return "open"
+	case FailClosed:
+		return "closed"
+	}
+	return fmt.Sprintf("FailMode(%d)", uint8(m))
+}
+
+// A rule is a Rule that was validated and copied.
+type rule struct {
+	Rule
+	limiter string
+	scope   policy.Scope
+}
+
+func (r *rule) standing(l *policy.Limit, result *policy.Result) respond.Standing {
+	return respond.Standing{Limiter: r.limiter, Rule: r.Name, Limit: *l, Result: *result}
+}
+
+// add appends rules to the limiter's.
+func (l *Limiter) add(rules []Rule) error {
+	for _, r := range rules {
+		position := len(l.rules) + 1
+		if err := l.checkRule(&r); err != nil {
+			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
+		}
+		r.Limits = slices.Clone(r.Limits)
+		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name)})
+	}
+	n := 0
+	for _, r := range l.rules {
+		n += max(1, len(r.Limits))
+	}
+	if n > policy.MaxCharges {
+		return fmt.Errorf("ratelimit: %d limits in one Limiter: write at most %d", n, policy.MaxCharges)
+	}
+	return nil
+}
+
+func (l *Limiter) checkRule(r *Rule) error {
+	if err := policy.CheckName(r.Name); err != nil {
+		return err
+	}
+	for i, other := range l.rules {
+		if other.Name == r.Name {
+			return fmt.Errorf("rule %d has this name: write another, since counts are kept under it", i+1)
+		}
+	}
+	switch {
+	case r.Key == nil:
+		return errors.New(`no Key: write one, such as ratelimit.Header("X-API-Key")`)
+	case len(r.Limits) == 0 && r.LimitsFor == nil:
+		return errors.New("no Limits: write at least one, such as policy.PerMinute(60), or LimitsFor")
+	case r.Fail > FailClosed:
+		return fmt.Errorf("mode of failure %s: write FailOpen or FailClosed in Fail", r.Fail)
+	}
+	return policy.ValidateLimits(r.Limits)
+}
+
+// limitsFor returns the limits of a request.
+func (r *rule) limitsFor(req *http.Request) ([]policy.Limit, error) {
+	if r.LimitsFor == nil {
+		return r.Limits, nil
+	}
+	limits, err := r.LimitsFor(req)
+	if _, unknown := errors.AsType[unknownTierError](err); unknown && len(r.Limits) > 0 {
+		return r.Limits, nil
+	}
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("ratelimit: rule %q: limits: %w", r.Name, err)
+	case limits == nil && len(r.Limits) == 0:
+		return nil, fmt.Errorf("ratelimit: rule %q: LimitsFor chose the default, and there are no Limits", r.Name)
+	case limits == nil:
+		return r.Limits, nil
+	}
+	if err := policy.ValidateLimits(limits); err != nil {
+		return nil, fmt.Errorf("ratelimit: rule %q: limits: %w", r.Name, err)
+	}
+	return limits, nil
+}
+
+// keyFor returns the key and the partition of a request.
+func (r *rule) keyFor(req *http.Request) (key, partition string, err error) {
+	if key, err = ask(r.Key, req); err != nil {
+		return "", "", fmt.Errorf("ratelimit: rule %q: key: %w", r.Name, err)
+	}
+	if r.Partition != nil {
+		if partition, err = ask(r.Partition, req); err != nil {
+			return "", "", fmt.Errorf("ratelimit: rule %q: partition: %w", r.Name, err)
+		}
+	}
+	return key, partition, nil
+}
+
+// costOf returns the units that a request takes.
+func (r *rule) costOf(req *http.Request) (int64, error) {
+	if r.Cost == nil {
+		return 1, nil
+	}
+	units, err := r.Cost(req)
+	switch {
+	case err != nil:
+		return 0, fmt.Errorf("ratelimit: rule %q: cost: %w", r.Name, err)
+	case units < 0:
+		return 0, fmt.Errorf("ratelimit: rule %q: cost %d is negative: give units back with SetCost", r.Name, units)
+	}
+	// More than any limit holds is never admitted, and adds up without overflow.
+	return min(units, policy.MaxUnits+1), nil
+}
