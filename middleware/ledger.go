@@ -40,7 +40,7 @@ type take struct {
 	limiter *Limiter
 	ticket  policy.Ticket
 	now     int64 // of the decision, in microseconds since 1970
-	settled bool // a ticket settles once
+	settled bool  // a ticket settles once
 	entries []entry
 }
 

@@ -102,6 +102,23 @@ func TestSetCostAfterTheHandler(t *testing.T) {
 	assert.Len(t, store.settles, 1)
 }
 
+// Each limiter's take is settled once, and by itself.
+func TestSetCostOfTwoLimitersAtTwoTimes(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	limit := policy.PerHour(100)
+	inner := limiter(t, ratelimit.Config{Name: "inner", Store: store, Rules: []ratelimit.Rule{{Name: "early", Key: apiKey, Limits: []policy.Limit{limit}}}})
+	var kept context.Context
+	h := rated(t, store, "api", limit).Handler(inner.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		kept = r.Context()
+		assert.NoError(t, ratelimit.SetCost(kept, "early", 7))
+	})))
+	get(h, "/", "a")
+	require.NoError(t, ratelimit.SetCost(kept, "per_key", 20))
+	assert.EqualValues(t, 7, used(t, store, "inner", "early", hashed("a"), limit))
+	assert.EqualValues(t, 20, used(t, store, "api", "per_key", hashed("a"), limit))
+}
+
 // A client that hangs up does not keep its cost from being settled.
 func TestSetCostAfterTheClientHasGone(t *testing.T) {
 	t.Parallel()

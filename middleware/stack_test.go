@@ -133,6 +133,20 @@ func (f recorder) WriteFields(_ http.Header, r *respond.Report) {
 	*f.last = &c
 }
 
+// What is given back goes where it was taken, under the partition's name too.
+func TestGivingBackWithinAPartition(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	outer := limiter(t, ratelimit.Config{Name: "outer", Store: store, Rules: []ratelimit.Rule{
+		{Name: "per_key", Key: apiKey, Partition: fixed("acme"), Limits: []policy.Limit{policy.PerHour(10)}},
+	}})
+	inner := rated(t, store, "inner", policy.PerHour(1))
+	statuses(outer.Handler(inner.Handler(http.HandlerFunc(ok))), "a", 5)
+	report, err := outer.Peek(request("/", "a"))
+	require.NoError(t, err)
+	assert.EqualValues(t, 1, report.Standings[0].Result.Used)
+}
+
 func TestThreeStackedLimiters(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -176,6 +190,7 @@ func TestInnerFaultsGiveBack(t *testing.T) {
 			w := get(outer.Handler(inner.Handler(http.HandlerFunc(ok))), "/", "a")
 			assert.GreaterOrEqual(t, w.Code, 400)
 			assert.Zero(t, used(t, outerStore, "outer", "per_key", hashed("a"), policy.PerHour(10)))
+			assert.WithinDuration(t, time.Now(), told.Now, time.Minute)
 			assert.Zero(t, told.Standings[0].Result.ResetAfter)
 			assert.Zero(t, told.Standings[0].Result.NextAfter)
 			if name != "too high" {

@@ -25,7 +25,7 @@ func (l *Limit) advanceFixedWindow(s *State, now int64) {
 
 func (l *Limit) addFixedWindow(s *State, units int64) {
 	s.A = min(s.A+units, maxUsed)
-	s.Until = s.At - s.At%l.window + l.window
+	s.Until = l.drainedAtFixedWindow(s)
 }
 
 func (l *Limit) freeAtFixedWindow(s *State, room int64) int64 {
@@ -40,9 +40,13 @@ func (l *Limit) settleFixedWindow(s *State, receipt Receipt, delta int64) bool {
 		return false // its window is over
 	}
 	s.A = min(max(0, s.A+delta), maxUsed)
-	s.Until = s.At
-	if s.A > 0 {
-		s.Until += l.window - s.At%l.window
-	}
+	s.Until = l.drainedAtFixedWindow(s)
 	return true
+}
+
+func (l *Limit) drainedAtFixedWindow(s *State) int64 {
+	if s.A == 0 {
+		return s.At
+	}
+	return s.At - s.At%l.window + l.window
 }

@@ -43,7 +43,7 @@ func (l *Limit) usedSlidingWindow(s *State) int64 {
 
 func (l *Limit) addSlidingWindow(s *State, units int64) {
 	s.A = min(s.A+units, maxUsed)
-	l.setUntilSlidingWindow(s)
+	s.Until = l.drainedAtSlidingWindow(s)
 }
 
 func (l *Limit) freeAtSlidingWindow(s *State, room int64) int64 {
@@ -71,18 +71,17 @@ func (l *Limit) settleSlidingWindow(s *State, receipt Receipt, delta int64) bool
 	default:
 		return false // its window no longer counts
 	}
-	l.setUntilSlidingWindow(s)
+	s.Until = l.drainedAtSlidingWindow(s)
 	return true
 }
 
-func (l *Limit) setUntilSlidingWindow(s *State) {
+func (l *Limit) drainedAtSlidingWindow(s *State) int64 {
 	start := s.At - s.At%l.window
 	switch {
 	case s.A > 0:
-		s.Until = start + 2*l.window
+		return start + 2*l.window
 	case s.B > 0:
-		s.Until = start + l.window
-	default:
-		s.Until = s.At
+		return start + l.window
 	}
+	return s.At
 }

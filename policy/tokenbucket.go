@@ -53,11 +53,11 @@ func (l *Limit) usedTokenBucket(s *State) int64 {
 
 func (l *Limit) addTokenBucket(s *State, units int64) {
 	s.A = min(s.A+units, maxUsed)
-	s.Until = l.drainedAt(s.At, s.A, s.B)
+	s.Until = l.refilledAt(s.At, s.A, s.B)
 }
 
 func (l *Limit) freeAtTokenBucket(s *State, room int64) int64 {
-	return l.drainedAt(s.At, s.A-room, s.B)
+	return l.refilledAt(s.At, s.A-room, s.B)
 }
 
 // settleTokenBucket gives back only what has not refilled since the take. A
@@ -75,12 +75,12 @@ func (l *Limit) settleTokenBucket(s *State, receipt Receipt, taken, total int64)
 		backUnits, backFrac = taken-total, 0
 	}
 	s.A, s.B = l.subtract(s.A, s.B, backUnits, backFrac)
-	s.Until = l.drainedAt(s.At, s.A, s.B)
+	s.Until = l.refilledAt(s.At, s.A, s.B)
 	return true
 }
 
-// drainedAt returns when units and frac will have refilled, counted from at.
-func (l *Limit) drainedAt(at, units, frac int64) int64 {
+// refilledAt returns when units and frac will have refilled, counted from at.
+func (l *Limit) refilledAt(at, units, frac int64) int64 {
 	if units < 0 {
 		return at
 	}

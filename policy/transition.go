@@ -38,10 +38,15 @@ func (l Limit) Peek(s State, now, units int64) Result {
 	return l.report(&s, now, units, verdict, false)
 }
 
+// DrainedAt returns the Until of a state that was just changed, from its other
+// numbers. It is for stores that run the transition elsewhere, such as in a
+// script.
+func (l Limit) DrainedAt(s State) int64 { return l.drainedAt(&s) }
+
 // Report tells what Take answered, given its verdict, the state it left and
 // whether that has the units in it. It is for stores that run the transition
-// elsewhere, such as in a script. A sliding log may be reported by its numbers
-// alone: [State] says which.
+// elsewhere. A sliding log may be reported by its numbers alone: [State] says
+// which.
 func (l Limit) Report(s State, now, units int64, verdict Verdict, taken bool) Result {
 	if l.algorithm != AlgorithmSlidingLog || len(s.Log) > 0 {
 		l.advance(&s, now)
@@ -167,6 +172,20 @@ func (l *Limit) add(s *State, units int64) {
 	case AlgorithmFixedWindow:
 		l.addFixedWindow(s, units)
 	}
+}
+
+// drainedAt returns the instant from which nothing of an advanced state matters,
+// if nothing more is taken.
+func (l *Limit) drainedAt(s *State) int64 {
+	switch l.algorithm {
+	case AlgorithmTokenBucket:
+		return l.refilledAt(s.At, s.A, s.B)
+	case AlgorithmSlidingWindow:
+		return l.drainedAtSlidingWindow(s)
+	case AlgorithmFixedWindow:
+		return l.drainedAtFixedWindow(s)
+	}
+	return s.Until // of a log: that of its last entry
 }
 
 // freeAt returns the first instant from which at most room units count against

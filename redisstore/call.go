@@ -63,7 +63,7 @@ type limit struct {
 }
 
 // An answer is what the script says of a charge.
-type answer struct{ verdict, at, until, a, b int64 }
+type answer struct{ verdict, at, a, b, left int64 }
 
 const (
 	statePending int32 = iota
@@ -109,22 +109,30 @@ func (c *call) refund() *call {
 // on its whole request.
 func (c *call) result(i int, charge *policy.Charge, verdict policy.Verdict, take bool) policy.Result {
 	a, units := c.answers[i], c.items[i].units
-	s := policy.State{At: a.at, Until: a.until, A: a.a, B: a.b}
-	if charge.Limit.Algorithm() == policy.AlgorithmSlidingLog {
-		// A log comes by its numbers.
-		s = policy.State{At: a.at, Until: math.MaxInt64, A: a.a, B: a.until, C: a.b}
+	s := policy.State{At: a.at, Until: a.at + a.left, A: a.a, B: a.b}
+	switch {
+	case c.items[i].log != "": // it comes by its numbers
+		s.Until, s.B, s.C = math.MaxInt64, c.now+a.b, c.now+a.left
+	case c.brief(i):
+		s.Until = charge.Limit.DrainedAt(s)
 	}
 	taken := take && c.status == statusAllowed
 	if !taken || verdict == policy.Allowed {
 		return charge.Limit.Report(s, c.now, units, policy.Verdict(a.verdict), taken)
 	}
 	// Another partition refused, and what this one took is about to be undone.
-	if charge.Limit.Algorithm() == policy.AlgorithmSlidingLog {
+	if c.items[i].log != "" {
 		s.A -= units
 		return charge.Limit.Report(s, c.now, 0, policy.Allowed, false)
 	}
 	_, r := charge.Limit.Settle(s, c.now, c.receipt(i), units, 0)
 	return r
+}
+
+// brief reports whether the script says of the i-th item no more than its state:
+// that it was taken goes without saying.
+func (c *call) brief(i int) bool {
+	return c.kind == kindTake && c.status == statusAllowed && (c.items[i].units > 0 || c.items[i].log != "")
 }
 
 // receipt tells where the i-th item of a take went.

@@ -8,6 +8,8 @@ import (
 	"sync"
 
 	"github.com/redis/go-redis/v9"
+
+	"github.com/stint-go/stint/policy"
 )
 
 //go:embed stint.lua
@@ -179,12 +181,15 @@ func (f *flight) key(list *[]any, key string) int64 {
 func (c *call) read(r *reply) {
 	c.answers = c.answers[:0]
 	for i := range c.items {
-		verdict, at, until, a, b := r.int(), c.now+r.int(), r.int(), r.int(), r.int()
-		if c.items[i].log != "" {
-			until, b = c.now+until, c.now+b
-		} else {
-			until += at
+		a := answer{verdict: int64(policy.Allowed)}
+		brief := c.brief(i)
+		if !brief {
+			a.verdict = r.int()
 		}
-		c.answers = append(c.answers, answer{verdict, at, until, a, b})
+		a.at, a.a, a.b = c.now+r.int(), r.int(), r.int()
+		if !brief {
+			a.left = r.int()
+		}
+		c.answers = append(c.answers, a)
 	}
 }

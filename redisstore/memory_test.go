@@ -23,7 +23,7 @@ func TestMemoryPerKey(t *testing.T) {
 		policy.PerSecond(1e6), policy.PerMinute(1e6), policy.PerHour(1e6), policy.PerDay(1e6),
 		policy.TokenBucket(1e6, time.Minute), policy.FixedWindow(1e6, time.Hour),
 	}
-	const clients = 10_000
+	const clients = 4096
 	for _, tc := range []struct {
 		name   string
 		limits []policy.Limit

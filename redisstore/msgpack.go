@@ -25,4 +25,3 @@ func appendInt(b []byte, v int64) []byte {
 	}
 	return binary.BigEndian.AppendUint64(append(b, 0xd3), uint64(v))
 }
-

@@ -19,11 +19,12 @@
 --            state once at most.
 -- Returns  packed doubles: the instant, and for each request its status, which
 --          is 1 allowed or done, 2 refused, 3 a key holds something that is not
---          stint's. After a 1 or 2, a take or peek has for each charge
---            verdict, at - instant, until - at, a, b
---          of the state that it left. For a log these are
---            verdict, at - instant, b - instant, a, c - instant
---          as package policy reports a log by its numbers.
+--          stint's. A take that is allowed has for each charge
+--            at - instant, a, b
+--          of the state that it left, and a refused one or a peek
+--            verdict, at - instant, a, b, until - at.
+--          For a log a, b and c are the numbers that package policy reports it
+--          by: b and c, less the instant, take the places of b and until - at.
 --
 -- A value holds all fixed-size states of one key: the format's mark, then for
 -- each state, in packed doubles, its id, at, until - at, a, b. What these mean
@@ -52,15 +53,14 @@ local call = redis.call
 
 local formats = {}
 
--- Packs t[first], ..., t[last] as doubles. At most 200 of them.
-local function doubles(t, first, last)
-  local n = last - first + 1
-  local format = formats[n]
-  if not format then
-    format = '<' .. string.rep('d', n)
-    formats[n] = format
+-- The format of n packed doubles, behind the mark where they are a value.
+local function format(n)
+  local f = formats[n]
+  if not f then
+    f = '<c2' .. string.rep('d', n)
+    formats[n] = f
   end
-  return struct.pack(format, unpack(t, first, last))
+  return f
 end
 
 local q = cmsgpack.unpack(ARGV[2])
@@ -104,12 +104,7 @@ local values, dirty = {}, {}
 local function decode(raw)
   local n = (#raw - #MARK) / 8
   if raw:sub(1, #MARK) ~= MARK or n % 5 ~= 0 or n > 5 * MAX_STATES then return false end
-  local format = formats[n]
-  if not format then
-    format = '<' .. string.rep('d', n)
-    formats[n] = format
-  end
-  local v = { struct.unpack(format, raw, #MARK + 1) }
+  local v = { select(2, struct.unpack(format(n), raw)) }
   v[n + 1] = nil -- where the next one would begin
   return v
 end
@@ -284,72 +279,85 @@ end
 
 local out = { now }
 local nout = 1
--- By charge of the request at hand: value, limit, units, offset of the state,
--- its instant and numbers, verdict, penalty of a refusal, log.
-local K, L, U, O, T, A, B, V, P, G = {}, {}, {}, {}, {}, {}, {}, {}, {}, {}
+-- By charge of the request at hand: the state's offset, instant, a, b; the log;
+-- the verdict; the penalty of a refusal.
+local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
 
 local function take(kind)
   local c = cursor
   local m = q[c]
-  c = c + 1
   local status = ALLOWED
+  c = c + 1
   for i = 1, m do
     local k, l, units = q[c], q[c + 1], q[c + 2]
-    c = c + 3
     local alg, cap, v = ALGS[l], CAPS[l], values[k]
-    local count
-    if not v then
-      status = FOREIGN
-    elseif status == FOREIGN then -- nothing else matters
-    elseif alg == LOG then
-      G[i] = open(q[c], k, l, now)
-      count = G[i].used
-    else
-      local o = find(v, IDS[l])
+    local count, verdict = 0, ALLOWED
+    c = c + 3
+    if alg == LOG then
+      if v then
+        local log = open(q[c], k, l, now)
+        G[i], count = log, log.used
+      end
+      c = c + 1
+    elseif v then
+      local id, o = IDS[l], 1
+      local other = v[o]
+      while other and other ~= id do
+        o = o + 5
+        other = v[o]
+      end
       O[i] = o
       T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
     end
-    if alg == LOG then c = c + 1 end
-    if status ~= FOREIGN then
-      K[i], L[i], U[i] = k, l, units
-      local verdict, penalty = ALLOWED, 0
+    if not v then
+      status = FOREIGN
+    elseif units > 0 and count + units > cap then
+      if status ~= FOREIGN then status = REFUSED end
       if units > cap then
-        verdict, status = NEVER, REFUSED
-      elseif units > 0 and count + units > cap then
-        verdict, status = REFUSED, REFUSED
-        if COUNTS[l] then penalty = min(units, 2 * cap - count) end
+        verdict = NEVER
+      else
+        verdict = REFUSED
+        P[i] = COUNTS[l] and min(units, 2 * cap - count) or 0
       end
-      V[i], P[i] = verdict, penalty
     end
+    V[i] = verdict
   end
-  cursor = c
+
   local n = nout + 1
   out[n] = status
-  nout = n
-  if status == FOREIGN then return end
+  local first = cursor + 1
+  cursor, c = c, first
+  if status == FOREIGN then
+    nout = n
+    return
+  end
+  local brief = status == ALLOWED and kind == TAKE
   for i = 1, m do
-    local k, l, verdict = K[i], L[i], V[i]
-    local alg, w, v = ALGS[l], WS[l], values[k]
-    local add = status == ALLOWED and U[i] or P[i]
-    if kind == PEEK then add = 0 end
-    local at, left, a, b
+    local k, l, add = q[c], q[c + 1], q[c + 2]
+    local alg, at, a, b, left = ALGS[l], now, 0, 0, 0
+    c = c + 3
+    if not brief then
+      add = V[i] == REFUSED and kind == TAKE and P[i] or 0
+    end
     if alg == LOG then
       local log, cap = G[i], CAPS[l]
       if add > 0 then
         log.used, log.add, log.changed = log.used + add, log.add + add, true
       end
-      at, left, a, b = log.t, 0, log.used, 0
-      if a > 0 then left = free(log, min(a, cap) - 1) - now end
-      if verdict == REFUSED then b = free(log, cap - U[i]) - now end
+      at, a = log.t, log.used
+      if a > 0 then b = free(log, min(a, cap) - 1) - now end
+      if V[i] == REFUSED then left = free(log, cap - q[c - 1]) - now end
+      c = c + 1
     else
-      local o, id = O[i], IDS[l]
+      local v, o, id = values[k], O[i], IDS[l]
       if add > 0 then
+        local w = WS[l]
         while v[o] and v[o] ~= id do o = o + 5 end -- others were added there
         at, a, b = T[i], A[i] + add, B[i]
-        if alg == WINDOW then
-          left = 2 * w - at % w
-        elseif alg == BUCKET then
+        if alg == BUCKET then
           left = draining(at, a, b, NS[l], w)
+        elseif alg == WINDOW then
+          left = 2 * w - at % w
         else
           left = w - at % w
         end
@@ -357,12 +365,15 @@ local function take(kind)
         dirty[k] = true
       elseif v[o] == id then
         at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
-      else
-        at, left, a, b = now, 0, 0, 0
       end
     end
-    out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5] = verdict, at - now, left, a, b
-    n = n + 5
+    if brief and (add > 0 or alg == LOG) then
+      out[n + 1], out[n + 2], out[n + 3] = at - now, a, b
+      n = n + 3
+    else
+      out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5] = V[i], at - now, a, b, left
+      n = n + 5
+    end
   end
   nout = n
 end
@@ -543,12 +554,14 @@ for k in pairs(dirty) do
       text = string.format('%.0f', ttl)
       seconds[ttl] = text
     end
-    local parts = { MARK }
-    for i = 1, n, 200 do parts[#parts + 1] = doubles(v, i, min(i + 199, n)) end
-    call('SET', KEYS[k], #parts == 2 and MARK .. parts[2] or table.concat(parts), 'EX', text)
+    call('SET', KEYS[k], struct.pack(format(n), MARK, unpack(v, 1, n)), 'EX', text)
   end
 end
 
-local parts = {}
-for i = 1, nout, 200 do parts[#parts + 1] = doubles(out, i, min(i + 199, nout)) end
+local parts, all = {}, '<' .. string.rep('d', 200)
+for i = 1, nout, 200 do
+  local last = min(i + 199, nout)
+  local f = last == i + 199 and all or '<' .. string.rep('d', last - i + 1)
+  parts[#parts + 1] = struct.pack(f, unpack(out, i, last))
+end
 return table.concat(parts)
