@@ -35,7 +35,10 @@ func (l *Limiter) Check(r *http.Request) (*respond.Report, error) {
 		report.Denial = respond.Deny(p.reason, report)
 		p.announce()
 	default:
-		p.allow(p.ledger)
+		if p.ledger != nil {
+			p.ledger.record(p)
+		}
+		p.announce()
 	}
 	return report, p.err
 }

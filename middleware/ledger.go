@@ -27,7 +27,6 @@ type ledger struct {
 	mu    sync.Mutex
 	owned bool   // a Limiter's handler is running, and settles when it returns
 	dirty bool   // a cost was set
-	used  bool   // of the arrays below
 	takes []take // in the order of the limiters
 
 	oneTake  [1]take
@@ -90,16 +89,21 @@ func (led *ledger) has(store policy.Store, c *policy.Charge) bool {
 	return false
 }
 
+// open returns the ledger of a request that has none yet, with what a pass took,
+// owned by the caller. Nobody else knows it, so that nothing is locked.
+func open(ctx context.Context, p *pass) *ledger {
+	led := newLedger(ctx)
+	led.owned = true
+	led.takes = append(led.oneTake[:0], p.taken(led.oneEntry[:0]))
+	return led
+}
+
 // record keeps what a pass took.
 func (led *ledger) record(p *pass) {
+	t := p.taken(nil)
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	if led.used {
-		led.takes = append(led.takes, p.taken(nil))
-		return
-	}
-	led.used = true
-	led.takes = append(led.oneTake[:0], p.taken(led.oneEntry[:0]))
+	led.takes = append(led.takes, t)
 }
 
 // tell reports how the request stands with what was taken.

@@ -83,14 +83,17 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		p.tell(&p.report)
 		l.style.WriteFields(w.Header(), &p.report)
 	}
-	led := p.ledger
+	led, owned := p.ledger, false
 	if led == nil {
-		led = newLedger(r.Context())
+		led, owned = open(r.Context(), p), true
 		r = r.WithContext(led)
+	} else {
+		led.record(p)
+		owned = led.own()
 	}
-	p.allow(led)
+	p.announce()
 	p.free()
-	if led.own() { // also after a panic
+	if owned { // also after a panic
 		defer led.disown()
 	}
 	next.ServeHTTP(w, r)

@@ -158,14 +158,6 @@ func (p *pass) judge(err error) {
 	}
 }
 
-// allow records what was taken in the ledger, which may be nil.
-func (p *pass) allow(led *ledger) {
-	if led != nil {
-		led.record(p)
-	}
-	p.announce()
-}
-
 // refuse gives back what outer limiters took and returns the report to send.
 func (p *pass) refuse() *respond.Report {
 	report := new(respond.Report)

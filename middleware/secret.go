@@ -100,7 +100,7 @@ func digest(secret string) string {
 	return encode(sum[:])
 }
 
-// encode keeps 128 bits.
+// encode keeps 128 bits, in base64url.
 func encode(sum []byte) string {
 	var text [22]byte
 	base64.RawURLEncoding.Encode(text[:], sum[:16])

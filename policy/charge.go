@@ -34,7 +34,10 @@ const MaxCharges = 64
 // key: 52 bits of a hash over the names of limiter, rule and limit, the
 // algorithm and the window. It is never zero.
 func (c *Charge) ID() uint64 {
-	x := c.Scope.id + c.Limit.id*0x9e3779b97f4a7c15
+	x := c.Limit.id * 0x9e3779b97f4a7c15
+	if c.Scope.names != nil {
+		x += c.Scope.names.id
+	}
 	x ^= x >> 32
 	x *= 0xd6e8feb86659fd93
 	return x>>12 | 1<<51
@@ -82,9 +85,11 @@ var ErrClosed = errors.New("policy: store is closed")
 
 // A Scope names who counts: a limiter and one of its rules. The zero Scope is
 // that of a Store used by itself.
-type Scope struct {
-	name string
-	id   uint64
+type Scope struct{ names *names }
+
+type names struct {
+	text string
+	id   uint64 // a hash of the names
 }
 
 // NewScope returns the scope of a limiter's rule. [CheckName] says which names
@@ -92,8 +97,13 @@ type Scope struct {
 func NewScope(limiter, rule string) Scope {
 	b := binary.AppendUvarint(nil, uint64(len(limiter)))
 	b = append(append(b, limiter...), rule...)
-	return Scope{name: limiter + "/" + rule, id: hash64(b)}
+	return Scope{&names{text: limiter + "/" + rule, id: hash64(b)}}
 }
 
 // String returns "limiter/rule".
-func (s Scope) String() string { return s.name }
+func (s Scope) String() string {
+	if s.names == nil {
+		return ""
+	}
+	return s.names.text
+}

@@ -17,36 +17,24 @@ func FixedWindow(n int64, window time.Duration) Limit {
 
 // A is the count of the window that holds At.
 
-func (l *Limit) advanceFixedWindow(s *State, now int64) {
-	if now-now%l.window > s.At {
+func (l *Limit) advanceFixedWindow(s *State, start int64) {
+	if start > s.At {
 		s.A = 0
 	}
 }
 
-func (l *Limit) addFixedWindow(s *State, units int64) {
-	s.A = min(s.A+units, maxUsed)
-	s.Until = l.drainedAtFixedWindow(s)
-}
-
-func (l *Limit) freeAtFixedWindow(s *State, room int64) int64 {
-	if s.A <= room {
-		return s.At
-	}
-	return s.At - s.At%l.window + l.window
-}
-
-func (l *Limit) settleFixedWindow(s *State, receipt Receipt, delta int64) bool {
-	if receipt.At < s.At-s.At%l.window {
+func (l *Limit) settleFixedWindow(s *State, e int64, receipt Receipt, delta int64) bool {
+	if receipt.At < s.At-e {
 		return false // its window is over
 	}
 	s.A = min(max(0, s.A+delta), maxUsed)
-	s.Until = l.drainedAtFixedWindow(s)
+	s.Until = l.drainedAt(s, e)
 	return true
 }
 
-func (l *Limit) drainedAtFixedWindow(s *State) int64 {
+func (l *Limit) drainedAtFixedWindow(s *State, e int64) int64 {
 	if s.A == 0 {
 		return s.At
 	}
-	return s.At - s.At%l.window + l.window
+	return s.At - e + l.window
 }

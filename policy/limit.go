@@ -38,8 +38,8 @@ type Limit struct {
 	burst     int64 // token bucket only: its size
 	window    int64 // microseconds
 	name      string
-	id        uint64 // hash of name, algorithm and window
-	problem   string // why the limit is invalid; "" if it is not
+	id        uint64  // hash of name, algorithm and window
+	problem   *string // why the limit is invalid; nil if it is not
 	algorithm Algorithm
 	refused   bool // CountRefused
 }
@@ -86,13 +86,13 @@ func newLimit(a Algorithm, n int64, window time.Duration) Limit {
 	l := Limit{algorithm: a, n: n, burst: n, window: int64(window / time.Microsecond)}
 	switch {
 	case n < 1 || n > MaxUnits:
-		l.problem = fmt.Sprintf("number %d: write one from 1 to %d", n, int64(MaxUnits))
+		l.fail("number %d: write one from 1 to %d", n, int64(MaxUnits))
 	case a == AlgorithmSlidingLog && n > MaxLog:
-		l.problem = fmt.Sprintf("number %d: a sliding log holds at most %d; write SlidingWindow, whose state is two counts", n, MaxLog)
+		l.fail("number %d: a sliding log holds at most %d; write SlidingWindow, whose state is two counts", n, MaxLog)
 	case window < MinWindow || window > MaxWindow:
-		l.problem = fmt.Sprintf("window %v: write one from %v to %v, with a number to match", window, MinWindow, MaxWindow)
+		l.fail("window %v: write one from %v to %v, with a number to match", window, MinWindow, MaxWindow)
 	case window%time.Microsecond != 0:
-		l.problem = fmt.Sprintf("window %v: write whole microseconds", window)
+		l.fail("window %v: write whole microseconds", window)
 	}
 	l.name = defaultNames[a] + "-" + shortDuration(window)
 	l.identify()
@@ -113,8 +113,8 @@ var defaultNames = [...]string{
 //
 // A name is 1 to 64 letters, digits, and characters of "-_./".
 func (l Limit) Named(name string) Limit {
-	if err := CheckName(name); err != nil && l.problem == "" {
-		l.problem = err.Error()
+	if err := CheckName(name); err != nil {
+		l.fail("%v", err)
 	}
 	l.name = name
 	l.identify()
@@ -135,13 +135,21 @@ func (l Limit) Validate() error {
 	if l.algorithm == 0 {
 		return errors.New("policy: zero Limit: write one with a constructor, such as PerMinute(60)")
 	}
-	if l.problem != "" {
-		return fmt.Errorf("policy: %s limit %q: %s", l.algorithm, l.name, l.problem)
+	if l.problem != nil {
+		return fmt.Errorf("policy: %s limit %q: %s", l.algorithm, l.name, *l.problem)
 	}
 	return nil
 }
 
-func (l *Limit) valid() bool { return l.algorithm != 0 && l.problem == "" }
+func (l *Limit) valid() bool { return l.algorithm != 0 && l.problem == nil }
+
+// fail makes the limit invalid, for the first reason that there is.
+func (l *Limit) fail(format string, args ...any) {
+	if l.problem == nil {
+		problem := fmt.Sprintf(format, args...)
+		l.problem = &problem
+	}
+}
 
 // Algorithm returns how the limit counts.
 func (l Limit) Algorithm() Algorithm { return l.algorithm }
@@ -208,9 +216,9 @@ func CheckName(name string) error {
 // checkDrain refuses buckets that would take longer to refill than a stored
 // instant can express.
 func (l Limit) checkDrain() Limit {
-	if l.problem == "" {
+	if l.problem == nil {
 		if full, _ := mulDiv(l.burst, l.window, l.n); full > int64(maxDrain/time.Microsecond) {
-			l.problem = fmt.Sprintf("burst %d at %d per %s takes over fifty years to refill: write a smaller burst",
+			l.fail("burst %d at %d per %s takes over fifty years to refill: write a smaller burst",
 				l.burst, l.n, longDuration(l.Window()))
 		}
 	}

@@ -26,8 +26,7 @@ func SlidingWindow(n int64, window time.Duration) Limit {
 
 // A is the count of the window that holds At, B that of the one before.
 
-func (l *Limit) advanceSlidingWindow(s *State, now int64) {
-	start := now - now%l.window
+func (l *Limit) advanceSlidingWindow(s *State, start int64) {
 	switch {
 	case start <= s.At:
 	case start-l.window <= s.At:
@@ -37,20 +36,15 @@ func (l *Limit) advanceSlidingWindow(s *State, now int64) {
 	}
 }
 
-func (l *Limit) usedSlidingWindow(s *State) int64 {
-	return s.A + mulDivUp(s.B, l.window-s.At%l.window, l.window)
-}
-
-func (l *Limit) addSlidingWindow(s *State, units int64) {
-	s.A = min(s.A+units, maxUsed)
-	s.Until = l.drainedAtSlidingWindow(s)
-}
-
-func (l *Limit) freeAtSlidingWindow(s *State, room int64) int64 {
-	if l.usedSlidingWindow(s) <= room {
-		return s.At
+func (l *Limit) usedSlidingWindow(s *State, e int64) int64 {
+	if s.B == 0 {
+		return s.A
 	}
-	end := s.At - s.At%l.window + l.window
+	return s.A + mulDivUp(s.B, l.window-e, l.window)
+}
+
+func (l *Limit) freeAtSlidingWindow(s *State, e, room int64) int64 {
+	end := s.At - e + l.window
 	if s.A <= room {
 		// Within this window: previous · left / window must fall to room - current.
 		left, _ := mulDiv(room-s.A, l.window, s.B)
@@ -61,8 +55,8 @@ func (l *Limit) freeAtSlidingWindow(s *State, room int64) int64 {
 	return end + l.window - left
 }
 
-func (l *Limit) settleSlidingWindow(s *State, receipt Receipt, delta int64) bool {
-	start := s.At - s.At%l.window
+func (l *Limit) settleSlidingWindow(s *State, e int64, receipt Receipt, delta int64) bool {
+	start := s.At - e
 	switch {
 	case receipt.At >= start:
 		s.A = min(max(0, s.A+delta), maxUsed)
@@ -71,17 +65,16 @@ func (l *Limit) settleSlidingWindow(s *State, receipt Receipt, delta int64) bool
 	default:
 		return false // its window no longer counts
 	}
-	s.Until = l.drainedAtSlidingWindow(s)
+	s.Until = l.drainedAt(s, e)
 	return true
 }
 
-func (l *Limit) drainedAtSlidingWindow(s *State) int64 {
-	start := s.At - s.At%l.window
+func (l *Limit) drainedAtSlidingWindow(s *State, e int64) int64 {
 	switch {
 	case s.A > 0:
-		return start + 2*l.window
+		return s.At - e + 2*l.window
 	case s.B > 0:
-		return start + l.window
+		return s.At - e + l.window
 	}
 	return s.At
 }

@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"fmt"
 	"time"
 )
 
@@ -25,11 +24,10 @@ func TokenBucket(n int64, per time.Duration) Limit {
 // second, strictly spaced. Other algorithms have no burst.
 func (l Limit) WithBurst(b int64) Limit {
 	switch {
-	case l.problem != "":
 	case l.algorithm != AlgorithmTokenBucket:
-		l.problem = "it has no burst: write TokenBucket(n, per).WithBurst(b)"
+		l.fail("it has no burst: write TokenBucket(n, per).WithBurst(b)")
 	case b < 1 || b > MaxUnits:
-		l.problem = fmt.Sprintf("burst %d: write one from 1 to %d", b, int64(MaxUnits))
+		l.fail("burst %d: write one from 1 to %d", b, int64(MaxUnits))
 	}
 	l.burst = b
 	return l.checkDrain()
@@ -51,21 +49,12 @@ func (l *Limit) usedTokenBucket(s *State) int64 {
 	return s.A
 }
 
-func (l *Limit) addTokenBucket(s *State, units int64) {
-	s.A = min(s.A+units, maxUsed)
-	s.Until = l.refilledAt(s.At, s.A, s.B)
-}
-
-func (l *Limit) freeAtTokenBucket(s *State, room int64) int64 {
-	return l.refilledAt(s.At, s.A-room, s.B)
-}
-
 // settleTokenBucket gives back only what has not refilled since the take. A
 // charge of d units on a bucket that had used u before it is refilled only
 // after those u: of what r has refilled since, max(0, r - u) was the charge's.
 func (l *Limit) settleTokenBucket(s *State, receipt Receipt, taken, total int64) bool {
 	if total >= taken {
-		l.addTokenBucket(s, total-taken)
+		l.add(s, 0, total-taken)
 		return true
 	}
 	units, frac := mulDiv(max(0, s.At-receipt.At), l.n, l.window)

@@ -14,64 +14,65 @@ import "time"
 //	r.Remaining  // 15
 func (l Limit) Take(s State, now, units int64) (State, Result) {
 	after := s
-	verdict := l.judge(&s, now, units)
+	e, used, verdict := l.judge(&s, now, units)
+	add := int64(0)
 	switch {
 	case verdict == Allowed:
-		if units > 0 {
-			l.add(&s, units)
-			after = s
-		}
-		return after, l.report(&s, now, units, verdict, true)
+		add = units
 	case l.refused && verdict == Refused:
-		if penalty := min(units, 2*l.burst-l.used(&s)); penalty > 0 {
-			l.add(&s, penalty)
-			after = s
-		}
+		add = min(units, 2*l.burst-used)
 	}
-	return after, l.report(&s, now, units, verdict, false)
+	if add > 0 {
+		l.add(&s, e, add)
+		after, used = s, used+add
+	}
+	return after, l.report(&s, e, used, now, units, verdict, verdict == Allowed)
 }
 
 // Peek tells what Take would answer, and takes nothing: Used, Remaining and
 // the waits are those before the charge, and there is no receipt.
 func (l Limit) Peek(s State, now, units int64) Result {
-	verdict := l.judge(&s, now, units)
-	return l.report(&s, now, units, verdict, false)
+	e, used, verdict := l.judge(&s, now, units)
+	return l.report(&s, e, used, now, units, verdict, false)
 }
 
 // DrainedAt returns the Until of a state that was just changed, from its other
 // numbers. It is for stores that run the transition elsewhere, such as in a
 // script.
-func (l Limit) DrainedAt(s State) int64 { return l.drainedAt(&s) }
+func (l Limit) DrainedAt(s State) int64 { return l.drainedAt(&s, l.elapsed(s.At)) }
 
 // Report tells what Take answered, given its verdict, the state it left and
 // whether that has the units in it. It is for stores that run the transition
 // elsewhere. A sliding log may be reported by its numbers alone: [State] says
 // which.
 func (l Limit) Report(s State, now, units int64, verdict Verdict, taken bool) Result {
+	e := int64(0)
 	if l.algorithm != AlgorithmSlidingLog || len(s.Log) > 0 {
-		l.advance(&s, now)
+		e = l.advance(&s, now)
 	}
-	return l.report(&s, now, units, verdict, taken)
+	return l.report(&s, e, l.used(&s, e), now, units, verdict, taken)
 }
 
-// judge advances the state to now and decides whether units fit.
-func (l *Limit) judge(s *State, now, units int64) Verdict {
+// judge advances the state to now, tells what is used, and decides whether units
+// fit. The e that it and others hand on is how much of the clock's window has
+// passed at s.At: a division that is not made twice.
+func (l *Limit) judge(s *State, now, units int64) (e, used int64, v Verdict) {
 	if units < 0 {
 		panic("policy: negative units")
 	}
-	l.advance(s, now)
+	e = l.advance(s, now)
+	used = l.used(s, e)
 	switch {
 	case units > l.burst:
-		return Never
-	case units > 0 && l.used(s)+units > l.burst:
-		return Refused
+		return e, used, Never
+	case units > 0 && used+units > l.burst:
+		return e, used, Refused
 	}
-	return Allowed
+	return e, used, Allowed
 }
 
 // report describes an advanced state.
-func (l *Limit) report(s *State, now, units int64, verdict Verdict, taken bool) Result {
-	used := l.used(s)
+func (l *Limit) report(s *State, e, used, now, units int64, verdict Verdict, taken bool) Result {
 	r := Result{
 		Verdict:   verdict,
 		Limit:     l.n,
@@ -86,11 +87,11 @@ func (l *Limit) report(s *State, now, units int64, verdict Verdict, taken bool) 
 		}
 	}
 	if used > 0 {
-		r.NextAfter = wait(now, l.freeAt(s, l.burst-r.Remaining-1))
-		r.ResetAfter = wait(now, l.resetAt(s))
+		r.NextAfter = wait(now, l.freeAt(s, e, l.burst-r.Remaining-1))
+		r.ResetAfter = wait(now, l.resetAt(s, e, used))
 	}
 	if verdict == Refused {
-		r.RetryAfter = wait(now, l.freeAt(s, l.burst-units))
+		r.RetryAfter = wait(now, l.freeAt(s, e, l.burst-units))
 		r.ResetAfter = r.RetryAfter
 	}
 	return r
@@ -108,18 +109,18 @@ func (l Limit) Settle(s State, now int64, receipt Receipt, taken, total int64) (
 		panic("policy: negative units")
 	}
 	before, settled := s, false
-	l.advance(&s, max(now, receipt.At)) // the store's clock has been there
+	e := l.advance(&s, max(now, receipt.At)) // the store's clock has been there
 	taken, total = min(taken, maxUsed), min(total, maxUsed)
 	switch {
 	case taken == total:
 	case l.algorithm == AlgorithmTokenBucket:
 		settled = l.settleTokenBucket(&s, receipt, taken, total)
 	case l.algorithm == AlgorithmSlidingWindow:
-		settled = l.settleSlidingWindow(&s, receipt, total-taken)
+		settled = l.settleSlidingWindow(&s, e, receipt, total-taken)
 	case l.algorithm == AlgorithmSlidingLog:
 		settled = l.settleSlidingLog(&s, receipt, total-taken)
 	case l.algorithm == AlgorithmFixedWindow:
-		settled = l.settleFixedWindow(&s, receipt, total-taken)
+		settled = l.settleFixedWindow(&s, e, receipt, total-taken)
 	}
 	if !settled {
 		s = before
@@ -127,94 +128,103 @@ func (l Limit) Settle(s State, now int64, receipt Receipt, taken, total int64) (
 	return s, l.Peek(s, now, 0)
 }
 
-// advance brings the state to the instant now, or to its own if that is later.
-func (l *Limit) advance(s *State, now int64) {
+// elapsed returns how much of the clock's window has passed at an instant. It is
+// 0 for algorithms that do not know the clock's windows.
+func (l *Limit) elapsed(at int64) int64 {
+	if l.algorithm == AlgorithmSlidingWindow || l.algorithm == AlgorithmFixedWindow {
+		return at % l.window
+	}
+	return 0
+}
+
+// advance brings the state to the instant now, or to its own if that is later,
+// and returns how much of the clock's window has passed then.
+func (l *Limit) advance(s *State, now int64) int64 {
 	now = max(now, s.At)
+	e := l.elapsed(now)
 	if now >= s.Until {
 		*s = State{At: now, Until: now}
-		return
+		return e
 	}
 	switch l.algorithm {
 	case AlgorithmTokenBucket:
 		l.advanceTokenBucket(s, now)
 	case AlgorithmSlidingWindow:
-		l.advanceSlidingWindow(s, now)
+		l.advanceSlidingWindow(s, now-e)
 	case AlgorithmSlidingLog:
 		l.advanceSlidingLog(s, now)
 	case AlgorithmFixedWindow:
-		l.advanceFixedWindow(s, now)
+		l.advanceFixedWindow(s, now-e)
 	}
 	s.At = now
+	return e
 }
 
 // used returns what counts against the capacity of an advanced state, in whole
 // units, rounded up.
-func (l *Limit) used(s *State) int64 {
+func (l *Limit) used(s *State, e int64) int64 {
 	switch l.algorithm {
 	case AlgorithmTokenBucket:
 		return l.usedTokenBucket(s)
 	case AlgorithmSlidingWindow:
-		return l.usedSlidingWindow(s)
+		return l.usedSlidingWindow(s, e)
 	default:
 		return s.A
 	}
 }
 
 // add charges units to an advanced state.
-func (l *Limit) add(s *State, units int64) {
-	switch l.algorithm {
-	case AlgorithmTokenBucket:
-		l.addTokenBucket(s, units)
-	case AlgorithmSlidingWindow:
-		l.addSlidingWindow(s, units)
-	case AlgorithmSlidingLog:
+func (l *Limit) add(s *State, e, units int64) {
+	if l.algorithm == AlgorithmSlidingLog {
 		l.addSlidingLog(s, units)
-	case AlgorithmFixedWindow:
-		l.addFixedWindow(s, units)
+		return
 	}
+	s.A = min(s.A+units, maxUsed)
+	s.Until = l.drainedAt(s, e)
 }
 
 // drainedAt returns the instant from which nothing of an advanced state matters,
 // if nothing more is taken.
-func (l *Limit) drainedAt(s *State) int64 {
+func (l *Limit) drainedAt(s *State, e int64) int64 {
 	switch l.algorithm {
 	case AlgorithmTokenBucket:
 		return l.refilledAt(s.At, s.A, s.B)
 	case AlgorithmSlidingWindow:
-		return l.drainedAtSlidingWindow(s)
+		return l.drainedAtSlidingWindow(s, e)
 	case AlgorithmFixedWindow:
-		return l.drainedAtFixedWindow(s)
+		return l.drainedAtFixedWindow(s, e)
 	}
 	return s.Until // of a log: that of its last entry
 }
 
 // freeAt returns the first instant from which at most room units count against
-// the capacity, if nothing more is taken from an advanced state.
-func (l *Limit) freeAt(s *State, room int64) int64 {
+// the capacity, if nothing more is taken from an advanced state of which more
+// are used now.
+func (l *Limit) freeAt(s *State, e, room int64) int64 {
 	var at int64
 	switch l.algorithm {
 	case AlgorithmTokenBucket:
-		at = l.freeAtTokenBucket(s, room)
+		at = l.refilledAt(s.At, s.A-room, s.B)
 	case AlgorithmSlidingWindow:
-		at = l.freeAtSlidingWindow(s, room)
+		at = l.freeAtSlidingWindow(s, e, room)
 	case AlgorithmSlidingLog:
 		at = l.freeAtSlidingLog(s, room)
 	case AlgorithmFixedWindow:
-		at = l.freeAtFixedWindow(s, room)
+		at = s.At - e + l.window
 	}
 	return min(at, s.Until)
 }
 
 // resetAt returns the instant that ends the advanced state's window, or fills
 // its bucket.
-func (l *Limit) resetAt(s *State) int64 {
+func (l *Limit) resetAt(s *State, e, used int64) int64 {
 	switch l.algorithm {
 	case AlgorithmTokenBucket:
-		return l.freeAt(s, 0)
+		return l.freeAt(s, e, 0)
 	case AlgorithmSlidingLog:
-		return l.freeAt(s, min(s.A, l.burst)-1)
+		return l.freeAt(s, e, min(used, l.burst)-1)
 	default:
-		return s.At - s.At%l.window + l.window
+		return s.At - e + l.window
 	}
 }
 
