@@ -1,0 +1,39 @@
+package redisstore_test
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/redisstore"
+)
+
+// A store by itself, without the middleware. It is compiled and not run, for
+// lack of a server.
+func ExampleNew() {
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer client.Close()
+	store := redisstore.New(client)
+	defer store.Close()
+
+	charges := []policy.Charge{
+		{Limit: policy.PerMinute(60), Key: "key1", Partition: "acme", Units: 1},
+		{Limit: policy.PerHour(5000), Key: "acme", Units: 1},
+	}
+	var d policy.Decision
+	if err := store.Take(context.Background(), policy.NewTicket(), charges, &d); err != nil {
+		fmt.Println("unknown:", err) // serve, or refuse with 503
+		return
+	}
+	fmt.Println(d.Verdict, d.RetryAfter())
+}
+
+// Two environments on one Redis count apart.
+func ExampleOptions_New() {
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{"127.0.0.1:7000"}})
+	defer client.Close()
+	store := redisstore.Options{Namespace: "staging"}.New(client)
+	defer store.Close()
+}
