@@ -323,6 +323,31 @@ func TestBadServers(t *testing.T) {
 			require.NoError(t, rdb.Del(t.Context(), "stint{alice}").Err())
 		})
 	}
+	t.Run("a log's list is another's", func(t *testing.T) {
+		c := charge(policy.SlidingLog(5, time.Minute), "carol")
+		take(t, store, c)
+		key := rdb.Keys(t.Context(), "stint{carol}|log=*").Val()[0]
+		require.NoError(t, rdb.Set(t.Context(), key, "x", 0).Err())
+		var wg sync.WaitGroup
+		for i := range 64 {
+			wg.Go(func() {
+				var d policy.Decision
+				if i%2 == 0 {
+					if err := store.Take(t.Context(), policy.NewTicket(), []policy.Charge{c}, &d); err == nil {
+						t.Error("no error")
+					}
+				} else if err := store.Take(t.Context(), policy.NewTicket(), []policy.Charge{charge(policy.PerMinute(1000), "bob")}, &d); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, "x", rdb.Get(t.Context(), key).Val(), "left as it was")
+		require.NoError(t, rdb.Del(t.Context(), key).Err())
+		require.NoError(t, rdb.RPush(t.Context(), key, "garbage").Err())
+		require.Equal(t, policy.Allowed, take(t, store, c).Verdict)
+		require.Equal(t, int64(1), used(t, store, c), "a log that was lost begins anew")
+	})
 	t.Run("forgets its scripts", func(t *testing.T) {
 		require.NoError(t, ask(t, store))
 		require.NoError(t, rdb.ScriptFlush(t.Context()).Err())

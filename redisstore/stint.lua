@@ -212,15 +212,19 @@ local function entry(log, i) -- the i-th entry of the list: its instant and unit
     local raws = call('LRANGE', log.key, #log.at, #log.at + CHUNK - 1)
     if #raws == 0 then return nil end
     for _, raw in ipairs(raws) do
+      if #raw ~= 16 then return nil end -- not stint's: the log ends there
       log.at[#log.at + 1], log.units[#log.units + 1] = struct.unpack('<dd', raw)
     end
   end
   return log.at[i], log.units[i]
 end
 
+-- Opens a log as of the instant t. Returns nil if its key holds something else.
 local function open(logkey, k, l, t)
   local log = logs[logkey]
   if log then return log end
+  local kind = call('TYPE', KEYS[logkey]).ok
+  if kind ~= 'list' and kind ~= 'none' then return nil end
   local o = find(values[k], IDS[l])
   log = { key = KEYS[logkey], k = k, l = l, t = t, used = 0, gone = 0, add = 0, at = {}, units = {} }
   logs[logkey] = log
@@ -234,9 +238,13 @@ local function open(logkey, k, l, t)
   end
   while not log.dead do
     local at, units = entry(log, log.gone + 1)
-    if not at then log.used = log.add break end -- the list was lost
-    if at > log.t - WS[l] then break end
-    log.used, log.gone = log.used - units, log.gone + 1
+    if not at then -- the list was lost, or all of it given back
+      log.used, log.dead = 0, true
+    elseif at > log.t - WS[l] then
+      break
+    else
+      log.used, log.gone = log.used - units, log.gone + 1
+    end
   end
   return log
 end
@@ -294,9 +302,11 @@ local function take(kind)
     local count, verdict = 0, ALLOWED
     c = c + 3
     if alg == LOG then
-      if v then
-        local log = open(q[c], k, l, now)
+      local log = v and open(q[c], k, l, now)
+      if log then
         G[i], count = log, log.used
+      else
+        v = nil
       end
       c = c + 1
     elseif v then
@@ -392,6 +402,7 @@ end
 local function settlelog(logkey, k, l, delta, instant)
   if logs[logkey] then close(logkey) end
   local log = open(logkey, k, l, max(now, instant))
+  if not log then return end
   local w = WS[l]
   if instant <= log.t - w then return end
   log.changed = true
@@ -404,6 +415,7 @@ local function settlelog(logkey, k, l, delta, instant)
   local at, units = {}, {}
   while i > 0 do
     local raw = call('LINDEX', key, i - 1)
+    if #raw ~= 16 then break end
     local eat, eunits = struct.unpack('<dd', raw)
     if eat < instant then break end
     at[i], units[i] = eat, eunits
