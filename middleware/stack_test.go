@@ -315,9 +315,8 @@ func TestConcurrentRequests(t *testing.T) {
 	h := rated(t, newSpy(), "api", policy.FixedWindow(50, 24*time.Hour)).Handler(http.HandlerFunc(ok))
 	var wg sync.WaitGroup
 	var mu sync.Mutex
-	total := make(map[string]map[int]int)
-	for _, key := range []string{"a", "b", "c"} {
-		total[key] = make(map[int]int)
+	total := map[string]map[int]int{"a": {}, "b": {}, "c": {}}
+	for key := range total {
 		for range 4 {
 			wg.Go(func() {
 				got := statuses(h, key, 40)
