@@ -155,13 +155,17 @@ func (sh *shard) remove(i int32) {
 	sh.states--
 }
 
+// grace is how long a drained state is kept while there is room, in microseconds:
+// a clock that is set back a little finds it as it was.
+const grace = 1_000_000
+
 // sweep looks at the next n slots and frees those that have drained.
 func (sh *shard) sweep(now int64, n int) {
 	for range min(n, len(sh.slots)) {
 		if sh.hand >= len(sh.slots) {
 			sh.hand = 0
 		}
-		if s := &sh.slots[sh.hand]; s.limit != nil && now >= s.state.Until {
+		if s := &sh.slots[sh.hand]; s.limit != nil && now >= s.state.Until+grace {
 			sh.remove(int32(sh.hand))
 		}
 		sh.hand++
