@@ -16,7 +16,7 @@ import (
 // Denial, but where rules fail open, or the client has gone.
 //
 // Check takes part in the request's ledger: what was counted for this request is
-// not counted again. To charge every message of a long request, give each a
+// not counted again, unless two Checks of it run at once. To charge every message of a long request, give each a
 // ledger of its own:
 //
 //	report, err := limits.Check(r.WithContext(ratelimit.NewLedger(r.Context())))

@@ -16,7 +16,10 @@ import (
 // with [Method] to count methods apart.
 //
 // Under chi it works wherever the limiter stands: for the whole router, in
-// groups and in mounted routers, before or after CleanPath and StripSlashes.
+// groups and in mounted routers. The key is the route that the path leads to as
+// it was sent. Only where that is none, it is the route of the cleaned path, so
+// that a limiter before CleanPath or StripSlashes has the same keys as one after
+// them. Where a catch-all takes unclean paths, put the limiter after them.
 // For http.ServeMux the limiter has to wrap the handlers, not the mux, for the
 // mux tells the pattern to them alone.
 //
@@ -49,7 +52,7 @@ func muxPattern(pattern string) string {
 func chiPattern(rctx *chi.Context, r *http.Request) string {
 	n := len(rctx.RoutePatterns)
 	if n == 0 {
-		return findRoute(rctx, r, rctx.RoutePath)
+		return findRoute(rctx, r, rctx.RoutePath, 0)
 	}
 	taken := rctx.RoutePattern()
 	if r.Pattern != "" && r.Pattern != taken {
@@ -59,17 +62,22 @@ func chiPattern(rctx *chi.Context, r *http.Request) string {
 		return taken
 	}
 	// A catch-all, or a mounted router that has yet to choose its route.
-	if full := findRoute(rctx, r, takenPath(rctx)); full != "" {
+	routePath, mount := takenPath(rctx)
+	if full := findRoute(rctx, r, routePath, mount); full != "" {
 		return full
 	}
 	return taken
 }
 
 // findRoute asks the outermost router for the route of a path; "" is that of
-// the URL. Middlewares further in may clean the path, strip its last slash, or
-// decode it, and a limit must not depend on which of them stands outside: so the
-// cleaned spelling goes first, and a route of its own before a catch-all.
-func findRoute(rctx *chi.Context, r *http.Request, routePath string) string {
+// the URL. What the path leads to as it is, a catch-all included, is what chi
+// will serve. Only a path that leads nowhere may be one that middlewares further
+// in clean, strip of its last slash, or decode, and a limit must not depend on
+// which of them stands outside.
+//
+// The first bytes, up to mount, have led chi to the router that it is in
+// already: cleaning the rest does not leave it.
+func findRoute(rctx *chi.Context, r *http.Request, routePath string, mount int) string {
 	if rctx.Routes == nil {
 		return ""
 	}
@@ -77,21 +85,25 @@ func findRoute(rctx *chi.Context, r *http.Request, routePath string) string {
 	if method == "" {
 		method = r.Method
 	}
+	decoded := ""
 	if routePath == "" {
-		routePath = r.URL.RawPath
-	}
-	if routePath == "" {
-		routePath = r.URL.Path
+		if routePath = r.URL.RawPath; routePath != "" {
+			decoded = r.URL.Path
+		} else {
+			routePath = r.URL.Path
+		}
 	}
 	scratch := routeContexts.Get().(*chi.Context)
 	defer routeContexts.Put(scratch)
-	clean := cleaned(routePath)
-	found := find(scratch, rctx.Routes, method, clean)
-	if isCatchAll(found) && routePath != clean {
-		found = better(found, find(scratch, rctx.Routes, method, routePath))
+	found := find(scratch, rctx.Routes, method, routePath)
+	if found != "" {
+		return found
 	}
-	if isCatchAll(found) && r.URL.RawPath != "" {
-		found = better(found, find(scratch, rctx.Routes, method, cleaned(r.URL.Path)))
+	if clean := cleaned(routePath[mount:]); clean != routePath[mount:] {
+		found = find(scratch, rctx.Routes, method, routePath[:mount]+clean)
+	}
+	if found == "" && decoded != "" {
+		found = find(scratch, rctx.Routes, method, cleaned(decoded))
 	}
 	return found
 }
@@ -102,16 +114,6 @@ func cleaned(p string) string {
 		p = "/" + p
 	}
 	return path.Clean(p)
-}
-
-// isCatchAll also tells that there is no route.
-func isCatchAll(pattern string) bool { return pattern == "" || strings.HasSuffix(pattern, "*") }
-
-func better(found, other string) string {
-	if found == "" || !isCatchAll(other) {
-		return other
-	}
-	return found
 }
 
 func find(scratch *chi.Context, routes chi.Routes, method, path string) string {
@@ -131,9 +133,9 @@ var routeContexts = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 
 // takenPath rebuilds the path that chi is routing from within a mounted router:
 // the patterns on the way there, with their parameters filled in, and what is
-// left for the router. The URL's own path will not do, since a middleware may
-// have rewritten it for chi alone.
-func takenPath(rctx *chi.Context) string {
+// left for the router, which begins at mount with a slash. The URL's own path
+// will not do, since a middleware may have rewritten it for chi alone.
+func takenPath(rctx *chi.Context) (routePath string, mount int) {
 	var buf [128]byte
 	b := buf[:0]
 	rest, values := "", rctx.URLParams.Values
@@ -165,7 +167,8 @@ func takenPath(rctx *chi.Context) string {
 	if rest == "" { // chi empties it for the mounted router
 		rest = strings.TrimPrefix(rctx.RoutePath, "/")
 	}
-	return string(append(b, rest...))
+	b = bytes.TrimSuffix(b, []byte("/"))
+	return string(append(append(b, '/'), rest...)), len(b)
 }
 
 // closing returns the index after the brace that closes the one at i.

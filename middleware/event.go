@@ -47,8 +47,9 @@ const (
 	// Bypassed: the store failed, and the request was served without its limits.
 	Bypassed
 
-	// Abandoned: the client had gone before the decision. The request was neither
-	// served nor refused, and what it took was given back.
+	// Abandoned: the request's context had ended before the decision, mostly
+	// since the client had gone. The request was neither served nor refused, and
+	// what it took was given back.
 	Abandoned
 
 	// Overflowed: the store had no room for the key, and counted it together with

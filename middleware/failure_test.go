@@ -190,9 +190,11 @@ func TestClientHasGone(t *testing.T) {
 			w.Code = 0
 			h.ServeHTTP(w, request("/", "a").WithContext(ctx))
 			assert.Zero(t, next.n)
-			assert.Zero(t, w.Code, "nothing is written")
+			assert.Equal(t, http.StatusServiceUnavailable, w.Code, "silence would read as success")
+			assert.Equal(t, "no-store", w.Header().Get("Cache-Control"))
+			assert.Empty(t, w.Body.String())
 			if when != "in the inner" {
-				assert.Empty(t, w.Header())
+				assert.Len(t, w.Header(), 1)
 			}
 			assert.Equal(t, wantUsed, used(t, store, "api", "per_key", hashed("a"), hour))
 			assert.Equal(t, wantKinds, seen.kinds())

@@ -71,6 +71,9 @@ func (led *ledger) Value(key any) any {
 	return led.Context.Value(key)
 }
 
+// String keeps the keys out of logs that print contexts.
+func (led *ledger) String() string { return "ratelimit.ledger" }
+
 // has tells whether the charge was taken already.
 func (led *ledger) has(store policy.Store, c *policy.Charge) bool {
 	led.mu.Lock()

@@ -33,8 +33,11 @@ type Limiter struct {
 // is handed on as it is. The request is handed on with a context that leads to
 // the ledger of what was taken; see [NewLedger].
 //
-// If the client has gone when the decision falls, the request is neither served
-// nor refused: what it took is given back, and nothing is written.
+// If the request's context has ended when the decision falls, the request is
+// neither served nor refused: what it took is given back. The answer is a bare
+// 503. A client that has gone does not see it; one that has not, because it was
+// the server or a middleware that ended the context, must not take silence for
+// success.
 func (l *Limiter) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		l.serve(w, r, next)
@@ -70,6 +73,8 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	case p.gone:
 		p.abandon()
 		p.free()
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(http.StatusServiceUnavailable)
 		return
 	case p.reason != "":
 		report := p.refuse()

@@ -11,14 +11,16 @@ import (
 // where the cost is known only afterwards. The last call for a rule holds. If
 // several Limiters of the request have a rule of that name, it holds for each.
 //
-// The correction is sent once, when the handler of the outermost Limiter
-// returns, and at once if it has returned already. It never refuses: a total
+// The correction is sent once, with those of the Limiter's other rules, when the
+// handler of the outermost Limiter returns, and at once if it has returned
+// already. It never refuses: a total
 // above the limit leaves a debt. It goes into the window that was charged. The
 // response's header fields are not changed.
 //
 // Nothing happens for a rule that took nothing, such as one that was skipped.
 // There is an error if the total is negative, if the context is not that of a
-// request that a Limiter has handled, or if none of its Limiters has such a rule.
+// request that a Limiter has handled, if none of its Limiters has such a rule, or
+// if the correction of that Limiter was sent before.
 func SetCost(ctx context.Context, rule string, total int64) error {
 	if total < 0 {
 		return fmt.Errorf("ratelimit: SetCost(%q, %d): write zero or more units", rule, total)
@@ -27,9 +29,12 @@ func SetCost(ctx context.Context, rule string, total int64) error {
 	if led == nil {
 		return errors.New("ratelimit: SetCost: no Limiter has handled this request: pass the context of the handler's request")
 	}
-	known, owned := led.setCost(rule, total)
-	if !known {
+	known, late, owned := led.setCost(rule, total)
+	switch {
+	case !known:
 		return fmt.Errorf("ratelimit: SetCost: none of the request's Limiters has a rule %q", rule)
+	case late:
+		return fmt.Errorf("ratelimit: SetCost(%q): the costs of its Limiter were sent before: set them while the handler runs", rule)
 	}
 	if !owned {
 		led.settle()
@@ -37,7 +42,7 @@ func SetCost(ctx context.Context, rule string, total int64) error {
 	return nil
 }
 
-func (led *ledger) setCost(rule string, total int64) (known, owned bool) {
+func (led *ledger) setCost(rule string, total int64) (known, late, owned bool) {
 	led.mu.Lock()
 	defer led.mu.Unlock()
 	for i := range led.takes {
@@ -45,11 +50,12 @@ func (led *ledger) setCost(rule string, total int64) (known, owned bool) {
 		known = known || t.limiter.hasRule(rule)
 		for j := range t.entries {
 			if e := &t.entries[j]; e.rule.Name == rule {
+				late = late || t.settled
 				e.total, led.dirty = total, true
 			}
 		}
 	}
-	return known, led.owned
+	return known, late, led.owned
 }
 
 func (l *Limiter) hasRule(name string) bool {

@@ -97,7 +97,8 @@ func TestSetCostAfterTheHandler(t *testing.T) {
 	get(h, "/", "a")
 	require.NoError(t, ratelimit.SetCost(kept, "per_key", 20))
 	assert.EqualValues(t, 20, used(t, store, "api", "per_key", hashed("a"), limit))
-	require.NoError(t, ratelimit.SetCost(kept, "per_key", 30))
+	require.EqualError(t, ratelimit.SetCost(kept, "per_key", 30),
+		`ratelimit: SetCost("per_key"): the costs of its Limiter were sent before: set them while the handler runs`)
 	assert.EqualValues(t, 20, used(t, store, "api", "per_key", hashed("a"), limit), "it is sent once")
 	assert.Len(t, store.settles, 1)
 }

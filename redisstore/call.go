@@ -29,8 +29,8 @@ const (
 type call struct {
 	kind     int64
 	items    []item
-	part     int    // which part of Redis decides it: a slot, a shard
-	tag      string // hash tag of its first item
+	route    *route // that it was planned for
+	part     int    // which part of Redis decides it, by that route: a slot, a shard
 	ticket   policy.Ticket
 	deadline time.Time // when sending it, or sending it again, is pointless
 	attempts int
@@ -48,7 +48,9 @@ type call struct {
 
 // An item is one charge of a call, or several on one state.
 type item struct {
+	tag        string // hash tag of its keys
 	value, log string // keys; log is empty but for a sliding log
+	first      int    // the charge whose numbers apply
 	limit      limit
 	units      int64
 	total      int64 // of a settle
@@ -71,20 +73,31 @@ const (
 	stateAbandoned
 )
 
-// wait returns when the call is done or the context is.
-func (c *call) wait(ctx context.Context) {
+// wait returns when the call is done, or leaves it when the context is. It
+// reports whether the call is done, and so the caller's again.
+func (c *call) wait(ctx context.Context) bool {
 	select {
 	case <-c.done:
+		return true
 	case <-ctx.Done():
+		return c.leave()
 	}
 }
 
-// abandon leaves the call to its flight and reports whether that was in time.
-func (c *call) abandon() bool { return c.state.CompareAndSwap(statePending, stateAbandoned) }
+// leave leaves the call to its flight, unless it is done: then leave reports
+// true, and the call is the caller's again.
+func (c *call) leave() bool {
+	if c.state.CompareAndSwap(statePending, stateAbandoned) {
+		return false
+	}
+	<-c.done // sent by now, or about to be
+	return true
+}
 
 func (c *call) abandoned() bool { return c.state.Load() == stateAbandoned }
 
 // finish hands the call to its caller and reports whether there still is one.
+// If so, the call is the flight's no more.
 func (c *call) finish(err error) bool {
 	c.err = err
 	if !c.state.CompareAndSwap(statePending, stateDone) {
@@ -94,10 +107,20 @@ func (c *call) finish(err error) bool {
 	return true
 }
 
+// tag returns the smallest hash tag of the call's items: the same for the same
+// items in any order.
+func (c *call) tag() string {
+	tag := c.items[0].tag
+	for i := range c.items {
+		tag = min(tag, c.items[i].tag)
+	}
+	return tag
+}
+
 // refund returns the call that gives back all that this one took.
 func (c *call) refund() *call {
 	r := newCall()
-	r.kind, r.part, r.tag, r.ticket = kindSettle, c.part, c.tag, c.ticket
+	r.kind, r.route, r.part, r.ticket = kindSettle, c.route, c.part, c.ticket
 	r.items = append(r.items, c.items...)
 	for i := range r.items {
 		r.items[i].total, r.items[i].receipt = 0, c.receipt(i)
@@ -151,10 +174,6 @@ func newCall() *call { return callPool.Get().(*call) }
 
 // free returns the call to the pool. Only who has it may.
 func (c *call) free() {
-	select {
-	case <-c.done:
-	default:
-	}
 	clear(c.items)
 	*c = call{items: c.items[:0], answers: c.answers[:0], done: c.done}
 	callPool.Put(c)

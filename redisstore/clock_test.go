@@ -17,8 +17,7 @@ func TestTheServersClockDecides(t *testing.T) {
 	t.Parallel()
 	charge := policy.Charge{Limit: policy.PerMinute(60), Key: "alice", Units: 1}
 	encoded := func(s *Store) string {
-		s.route.Store(&route{store: s, single: &lane{}})
-		p := getPlan()
+		p := getPlan(&route{store: s, single: &lane{}})
 		p.add(s, kindTake, policy.Ticket{}, &charge)
 		f := flightPool.Get().(*flight)
 		cmd := f.command(t.Context(), s, p.calls)

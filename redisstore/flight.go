@@ -147,7 +147,7 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 func (f *flight) index(s *Store, calls []*call) {
 	for _, c := range calls {
 		if c.kind == kindSettle {
-			c.ticketIndex = f.key(&f.others, s.ticketKey(c.tag, c.ticket))
+			c.ticketIndex = f.key(&f.others, s.ticketKey(c.tag(), c.ticket))
 		}
 		for i := range c.items {
 			it := &c.items[i]

@@ -17,16 +17,18 @@ const (
 	// two, the server decides one group while the next one travels.
 	maxFlights = 2
 
-	// maxGroup bounds the calls of one flight, and so how long the server is
-	// busy with it: about a millisecond.
+	// maxGroup and maxItems bound the calls of one flight and their items, and so
+	// how long the server is busy with it: a few milliseconds.
 	maxGroup = 256
+	maxItems = 1024
 
 	// patience bounds how long a call waits for its turn, and how long a settle
 	// is sent again until it goes through.
 	patience = 10 * time.Second
 
-	// maxRetries bounds the settles that wait to be sent again.
-	maxRetries = 10_000
+	// maxWaiting bounds the settles that a lane keeps for a server that does not
+	// answer, and the calls that wait to be sent again.
+	maxWaiting = 10_000
 )
 
 // doer is the part of a client that a lane needs.
@@ -40,25 +42,39 @@ type doer interface {
 // group to fill.
 type lane struct {
 	store  *Store
+	route  *route
 	client doer
 	origin *redis.Client // the client as the route knows it; nil if it is none
 	bySlot bool          // a script call must keep to one slot
 
 	mu      sync.Mutex
-	queue   []*call
+	queue   []*call // all but settles
+	settles []*call // nobody's request waits for these
 	flights int
+	last    bool // the store is closed, and settles had their last flight
 }
 
 // add queues a call and starts a flight if there is room for one.
 func (l *lane) add(c *call) {
 	l.mu.Lock()
 	start := l.flights < maxFlights
-	if l.store.closed.Load() || start && !l.store.begin() {
+	switch {
+	case l.store.closed.Load() || start && !l.store.begin():
 		l.mu.Unlock()
 		l.drop(c, policy.ErrClosed)
 		return
+	case c.kind != kindSettle:
+		l.queue = append(l.queue, c)
+	case len(l.settles) < maxWaiting:
+		l.settles = append(l.settles, c)
+	default:
+		if start {
+			l.store.flights.Done()
+		}
+		l.mu.Unlock()
+		l.drop(c, errBusy)
+		return
 	}
-	l.queue = append(l.queue, c)
 	if start {
 		l.flights++
 	}
@@ -67,6 +83,8 @@ func (l *lane) add(c *call) {
 		go l.fly()
 	}
 }
+
+var errBusy = errors.New("redisstore: too many settles wait for a server that does not answer")
 
 // fly carries groups until the queue is empty.
 func (l *lane) fly() {
@@ -78,15 +96,48 @@ func (l *lane) fly() {
 	}
 }
 
-// board takes a group from the queue, without calls whose callers have left.
+// board takes a group from the queues, without calls whose callers have left.
+// Settles get what room requests leave, and a quarter at least.
 func (l *lane) board(f *flight) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := time.Now()
 	f.calls = f.calls[:0]
+	room := maxGroup
+	if len(l.settles) > 0 {
+		room -= maxGroup / 4
+	}
+	closed := l.store.closed.Load()
+	if closed {
+		room = 0
+		for _, c := range l.queue {
+			l.drop(c, policy.ErrClosed)
+		}
+		l.queue = nil
+	}
+	items := 0
+	l.queue = l.enter(f, l.queue, room, &items)
+	if l.last {
+		for _, c := range l.settles {
+			l.drop(c, policy.ErrClosed)
+		}
+		l.settles = nil
+	}
+	l.settles = l.enter(f, l.settles, maxGroup, &items)
+	l.last = closed
+	if len(f.calls) == 0 {
+		l.flights--
+		return false
+	}
+	return true
+}
+
+// enter moves calls from a queue to a flight until that has room calls, and
+// returns what is left of the queue.
+func (l *lane) enter(f *flight, queue []*call, room int, items *int) []*call {
+	now := time.Now()
 	taken := 0
-	for _, c := range l.queue {
-		if len(f.calls) == maxGroup {
+	for _, c := range queue {
+		if len(f.calls) >= room || *items > 0 && *items+len(c.items) > maxItems {
 			break
 		}
 		taken++
@@ -96,17 +147,13 @@ func (l *lane) board(f *flight) bool {
 		case now.After(c.deadline):
 			l.drop(c, context.DeadlineExceeded)
 		default:
+			*items += len(c.items)
 			f.calls = append(f.calls, c)
 		}
 	}
-	rest := copy(l.queue, l.queue[taken:])
-	clear(l.queue[rest:])
-	l.queue = l.queue[:rest]
-	if len(f.calls) == 0 {
-		l.flights--
-		return false
-	}
-	return true
+	rest := copy(queue, queue[taken:])
+	clear(queue[rest:])
+	return queue[:rest]
 }
 
 // carry sends a flight's calls and answers them.
@@ -131,9 +178,9 @@ func (l *lane) carry(f *flight) {
 		case err == nil:
 			l.answer(calls, cmds[i])
 		case nothingRan(err):
-			l.store.route.Load().followUp(l, calls, cmds[i], err)
+			l.route.followUp(l, calls, cmds[i], err)
 		default:
-			l.store.route.Load().forget(l)
+			l.route.forget(l)
 			l.fail(calls, fmt.Errorf("redisstore: %w", err))
 		}
 	}
@@ -166,8 +213,8 @@ func (l *lane) answer(calls []*call, cmd *command) {
 			return
 		}
 		if c.status == statusForeign {
-			l.drop(c, fmt.Errorf("redisstore: a key under %s{%s} holds something that is not stint's, or of another version: delete it, or choose another Namespace",
-				l.store.namespace, c.tag))
+			l.drop(c, fmt.Errorf("redisstore: a key under %s{%s} holds something that is not stint's, of another version, or too many states: delete it, or choose another Namespace",
+				l.store.namespace, c.tag()))
 			continue
 		}
 		if !c.finish(nil) {
@@ -200,7 +247,7 @@ func (l *lane) drop(c *call, err error) {
 func (s *Store) again(c *call, err error) {
 	wait := 5 * time.Millisecond << min(c.attempts, 8)
 	c.attempts++
-	if s.closed.Load() || time.Now().Add(wait).After(c.deadline) || s.retries.Load() >= maxRetries {
+	if s.closed.Load() || time.Now().Add(wait).After(c.deadline) || s.retries.Load() >= maxWaiting {
 		if !c.finish(err) {
 			c.free()
 		}
@@ -209,8 +256,32 @@ func (s *Store) again(c *call, err error) {
 	s.retries.Add(1)
 	time.AfterFunc(wait, func() {
 		s.retries.Add(-1)
-		s.route.Load().send(c)
+		if c.route != s.route.Load() {
+			s.reroute(c)
+			return
+		}
+		c.route.send(c)
 	})
+}
+
+// reroute lets a call be planned anew that was planned for what is there no
+// more. Nothing of it ran. Settles that nobody waits for are divided here.
+func (s *Store) reroute(c *call) {
+	if c.finish(errReplan) {
+		return
+	}
+	if c.kind == kindSettle {
+		r := s.route.Load()
+		for _, it := range c.items {
+			one := newCall()
+			one.kind, one.route, one.part, one.ticket = c.kind, r, r.part(it.tag), c.ticket
+			one.deadline, one.attempts = c.deadline, c.attempts
+			one.items = append(one.items, it)
+			one.state.Store(stateAbandoned)
+			r.send(one)
+		}
+	}
+	c.free()
 }
 
 // nothingRan reports whether an error proves that the script did not run.

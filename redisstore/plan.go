@@ -10,6 +10,7 @@ import (
 // Redis that decides by itself: one in all on a single node, one a slot in a
 // cluster, one a shard of a ring.
 type plan struct {
+	route *route
 	calls []*call
 	parts []int   // of the calls
 	where []place // of the charges
@@ -20,7 +21,11 @@ type place struct{ call, item int }
 
 var planPool = sync.Pool{New: func() any { return new(plan) }}
 
-func getPlan() *plan { return planPool.Get().(*plan) }
+func getPlan(r *route) *plan {
+	p := planPool.Get().(*plan)
+	p.route = r
+	return p
+}
 
 func (p *plan) put() {
 	for _, c := range p.calls {
@@ -30,10 +35,12 @@ func (p *plan) put() {
 	}
 	clear(p.calls)
 	p.calls, p.parts, p.where, p.ids = p.calls[:0], p.parts[:0], p.where[:0], p.ids[:0]
+	p.route = nil
 	planPool.Put(p)
 }
 
-// addOnce adds the i-th charge. Charges of one state become one item.
+// addOnce adds the i-th charge. Charges of one state become one item, under the
+// numbers of the first.
 func (p *plan) addOnce(s *Store, kind int64, ticket policy.Ticket, charges []policy.Charge, i int) {
 	c := &charges[i]
 	id := c.ID()
@@ -48,25 +55,26 @@ func (p *plan) addOnce(s *Store, kind int64, ticket policy.Ticket, charges []pol
 			return
 		}
 	}
-	p.add(s, kind, ticket, c)
+	p.add(s, kind, ticket, c).first = i
 }
 
 // add adds a charge as an item of its own.
 func (p *plan) add(s *Store, kind int64, ticket policy.Ticket, c *policy.Charge) *item {
 	tag := escape(c.Place())
-	part := s.route.Load().part(tag)
+	part := p.route.part(tag)
 	n := 0
 	for n < len(p.calls) && p.parts[n] != part {
 		n++
 	}
 	if n == len(p.calls) {
 		call := newCall()
-		call.kind, call.part, call.tag, call.ticket = kind, part, tag, ticket
+		call.kind, call.route, call.part, call.ticket = kind, p.route, part, ticket
 		p.calls, p.parts = append(p.calls, call), append(p.parts, part)
 	}
 	call := p.calls[n]
 	p.where = append(p.where, place{call: n, item: len(call.items)})
 	call.items = append(call.items, item{
+		tag:   tag,
 		value: s.valueKey(tag, c),
 		limit: limit{
 			id:        int64(c.ID()),

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -27,14 +29,19 @@ type route struct {
 
 	slots [slots]atomic.Pointer[lane] // of a cluster, as far as known
 
-	mu    sync.Mutex
-	lanes map[*redis.Client]*lane
-	parts map[*redis.Client]int // of a ring: the shards, numbered as they are met
-	shard []*redis.Client
+	mu       sync.Mutex
+	lanes    map[*redis.Client]*lane
+	locating map[int][]*call          // calls of slots that are being looked up
+	dialled  map[string]*redis.Client // servers that only a redirection named
+	parts    map[*redis.Client]int    // of a ring: the shards, numbered as they are met
+	shards   []*redis.Client
 }
 
 func newRoute(s *Store, client redis.UniversalClient) *route {
-	r := &route{store: s, lanes: map[*redis.Client]*lane{}, parts: map[*redis.Client]int{}}
+	r := &route{
+		store: s, lanes: map[*redis.Client]*lane{}, locating: map[int][]*call{},
+		dialled: map[string]*redis.Client{}, parts: map[*redis.Client]int{},
+	}
 	switch client := client.(type) {
 	case *redis.ClusterClient:
 		r.cluster = client
@@ -43,7 +50,7 @@ func newRoute(s *Store, client redis.UniversalClient) *route {
 	case *redis.Client:
 		r.single = r.lane(client)
 	default:
-		r.single = &lane{store: s, client: client}
+		r.single = &lane{store: s, route: r, client: client}
 	}
 	return r
 }
@@ -63,9 +70,9 @@ func (r *route) part(tag string) int {
 		defer r.mu.Unlock()
 		n, ok := r.parts[shard]
 		if !ok {
-			n = len(r.shard)
+			n = len(r.shards)
 			r.parts[shard] = n
-			r.shard = append(r.shard, shard)
+			r.shards = append(r.shards, shard)
 		}
 		return n
 	}
@@ -80,42 +87,61 @@ func (r *route) send(c *call) {
 	case r.ring != nil:
 		r.mu.Lock()
 		var shard *redis.Client
-		if c.part >= 0 && c.part < len(r.shard) {
-			shard = r.shard[c.part]
+		if c.part >= 0 && c.part < len(r.shards) {
+			shard = r.shards[c.part]
 		}
 		r.mu.Unlock()
-		if shard == nil {
+		switch {
+		case shard != nil:
+			r.lane(shard).add(c)
+		case c.part >= 0: // it left the ring
+			r.store.reroute(c)
+		default:
 			r.store.again(c, errors.New("redisstore: no shard of the ring is up"))
-			return
 		}
-		r.lane(shard).add(c)
 	default:
 		if l := r.slots[c.part].Load(); l != nil {
 			l.add(c)
 			return
 		}
-		if !r.store.begin() {
+		r.mu.Lock()
+		waiting, under := r.locating[c.part]
+		if !under && !r.store.begin() {
+			r.mu.Unlock()
 			r.store.again(c, policy.ErrClosed)
 			return
 		}
-		go r.locate(c)
+		r.locating[c.part] = append(waiting, c)
+		r.mu.Unlock()
+		if !under {
+			go r.locate(c.part, "{"+c.items[0].tag+"}")
+		}
 	}
 }
 
-// locate finds the lane of a slot and sends the call there. It may have to ask
-// the cluster, and so runs beside the caller.
-func (r *route) locate(c *call) {
+// locate finds the lane of a slot, by a key in it, and sends the calls there
+// that wait for that. It may have to ask the cluster, and so runs beside them.
+func (r *route) locate(slot int, key string) {
 	defer r.store.flights.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), r.store.timeout)
 	defer cancel()
-	client, err := r.cluster.MasterForKey(ctx, "{"+c.tag+"}")
-	if err != nil {
-		r.store.again(c, fmt.Errorf("redisstore: %w", err))
-		return
+	client, err := r.cluster.MasterForKey(ctx, key)
+	var l *lane
+	if err == nil {
+		l = r.lane(client)
+		r.slots[slot].Store(l)
 	}
-	l := r.lane(client)
-	r.slots[c.part].Store(l)
-	l.add(c)
+	r.mu.Lock()
+	calls := r.locating[slot]
+	delete(r.locating, slot)
+	r.mu.Unlock()
+	for _, c := range calls {
+		if err != nil {
+			r.store.again(c, fmt.Errorf("redisstore: %w", err))
+		} else {
+			l.add(c)
+		}
+	}
 }
 
 // lane returns the lane of a client.
@@ -126,6 +152,7 @@ func (r *route) lane(client *redis.Client) *lane {
 	if !ok {
 		l = &lane{
 			store:  r.store,
+			route:  r,
 			client: client.WithTimeout(r.store.timeout),
 			origin: client,
 			bySlot: r.cluster != nil,
@@ -138,15 +165,23 @@ func (r *route) lane(client *redis.Client) *lane {
 // followUp sends calls again of which the reply proves that they did not run.
 func (r *route) followUp(l *lane, calls []*call, cmd *command, err error) {
 	s := r.store
-	moved := redis.HasErrorPrefix(err, "MOVED") || redis.HasErrorPrefix(err, "ASK")
+	moved, ask := redis.HasErrorPrefix(err, "MOVED"), redis.HasErrorPrefix(err, "ASK")
+	if !moved && !ask {
+		r.forget(l)
+	}
 	switch {
-	case r.cluster != nil && moved:
-		// The client knows how to follow the reply. Others need not wait for it.
-		if !s.begin() {
+	case r.cluster != nil && (moved || ask):
+		if moved {
+			for _, c := range calls {
+				r.slots[c.part].CompareAndSwap(l, nil)
+			}
+			r.cluster.ReloadState(context.Background())
+		}
+		if !s.begin() { // others need not wait for this
 			l.fail(calls, policy.ErrClosed)
 			return
 		}
-		go r.redirect(l, slices.Clone(calls), cmd)
+		go r.redirect(l, slices.Clone(calls), cmd, redirection(err, l.origin), ask)
 	case r.single != nil && (moved || redis.HasErrorPrefix(err, "CROSSSLOT")):
 		if l.origin == nil {
 			l.fail(calls, fmt.Errorf("redisstore: the server is a cluster, the client is not: %w", err))
@@ -154,29 +189,56 @@ func (r *route) followUp(l *lane, calls []*call, cmd *command, err error) {
 		}
 		s.becomeCluster(r, l.origin)
 		for _, c := range calls {
-			l.drop(c, errReplan)
+			s.reroute(c)
+		}
+	case r.ring != nil && errors.Is(err, redis.ErrClosed):
+		for _, c := range calls {
+			s.reroute(c)
+		}
+	case r.single != nil && errors.Is(err, redis.ErrClosed):
+		for _, c := range calls {
+			l.drop(c, fmt.Errorf("redisstore: %w", err))
 		}
 	default:
-		r.forget(l)
 		for _, c := range calls {
 			s.again(c, fmt.Errorf("redisstore: %w", err))
 		}
 	}
 }
 
-// redirect follows MOVED and ASK.
-func (r *route) redirect(l *lane, calls []*call, cmd *command) {
+// redirection returns the address in "MOVED 3999 127.0.0.1:6381". Without a
+// host it is that of the server that said so.
+func redirection(err error, by *redis.Client) string {
+	fields := strings.Fields(err.Error())
+	addr := fields[len(fields)-1]
+	if host, port, err := net.SplitHostPort(addr); err == nil && host == "" {
+		host, _, _ = net.SplitHostPort(by.Options().Addr)
+		addr = net.JoinHostPort(host, port)
+	}
+	return addr
+}
+
+// redirect follows MOVED and ASK to an address, within the store's time.
+func (r *route) redirect(from *lane, calls []*call, cmd *command, addr string, ask bool) {
 	defer r.store.flights.Done()
 	ctx, cancel := context.WithTimeout(context.Background(), r.store.timeout)
 	defer cancel()
-	for _, c := range calls {
-		r.slots[c.part].Store(nil)
+	l := r.laneAt(addr, from.origin)
+	send := func(cmd *command) error {
+		if !ask {
+			return l.client.Process(ctx, cmd)
+		}
+		pipe := l.client.Pipeline()
+		_ = pipe.Process(ctx, &command{Cmd: redis.NewCmd(ctx, "asking")})
+		_ = pipe.Process(ctx, cmd)
+		_, _ = pipe.Exec(ctx)
+		return cmd.Err()
 	}
 	cmd = cmd.again(ctx)
-	err := r.cluster.Process(ctx, cmd)
+	err := send(cmd)
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
 		cmd = cmd.withSource(ctx)
-		err = r.cluster.Process(ctx, cmd)
+		err = send(cmd)
 	}
 	switch {
 	case err == nil:
@@ -190,9 +252,45 @@ func (r *route) redirect(l *lane, calls []*call, cmd *command) {
 	}
 }
 
-// forget lets the slots of a lane be looked up again: its server does not
-// answer, or not for them.
+// laneAt returns the lane to an address, by a client that the route has met or
+// else by one of its own, made like the other one.
+func (r *route) laneAt(addr string, like *redis.Client) *lane {
+	r.mu.Lock()
+	client := r.dialled[addr]
+	for c := range r.lanes {
+		if c.Options().Addr == addr {
+			client = c
+		}
+	}
+	if client == nil {
+		client = redis.NewClient(optionsAt(addr, like))
+		r.dialled[addr] = client
+	}
+	r.mu.Unlock()
+	return r.lane(client)
+}
+
+// optionsAt returns a client's options for another address.
+func optionsAt(addr string, like *redis.Client) *redis.Options {
+	o := *like.Options()
+	o.Addr = addr
+	o.PushNotificationProcessor = nil // each client has its own
+	return &o
+}
+
+// forget lets the slots of a lane be looked up again, and its shard: its server
+// does not answer, or not for them.
 func (r *route) forget(l *lane) {
+	if r.single != nil {
+		return
+	}
+	r.mu.Lock()
+	delete(r.lanes, l.origin)
+	if n, ok := r.parts[l.origin]; ok {
+		delete(r.parts, l.origin)
+		r.shards[n] = nil
+	}
+	r.mu.Unlock()
 	if r.cluster == nil {
 		return
 	}
@@ -210,15 +308,11 @@ func (s *Store) becomeCluster(old *route, plain *redis.Client) {
 	if s.route.Load() != old || s.closed.Load() {
 		return
 	}
-	opts := *plain.Options()
 	r := newRoute(s, redis.NewClusterClient(&redis.ClusterOptions{
-		Addrs:        []string{opts.Addr},
+		Addrs:        []string{plain.Options().Addr},
 		MaxRedirects: 3,
 		NewClient: func(o *redis.Options) *redis.Client {
-			node := opts
-			node.Addr = o.Addr
-			node.PushNotificationProcessor = nil // each client has its own
-			return redis.NewClient(&node)
+			return redis.NewClient(optionsAt(o.Addr, plain))
 		},
 	}))
 	r.owned = true
@@ -227,8 +321,16 @@ func (s *Store) becomeCluster(old *route, plain *redis.Client) {
 
 // close closes what the route opened.
 func (r *route) close() error {
-	if r.owned {
-		return r.cluster.Close()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var errs []error
+	for _, client := range r.dialled {
+		errs = append(errs, client.Close())
 	}
-	return nil
+	clear(r.dialled)
+	if r.owned {
+		r.owned = false
+		errs = append(errs, r.cluster.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -45,6 +45,7 @@ local MAX_INSTANT = 4503599627370496    -- 2^52
 local MAX_USED = 1125899906842624       -- 2^50
 local GRACE = 1000000                   -- a state outlives its use by a second
 local MAX_STATES = 1000                 -- of one key: Lua's stack holds them all
+local FULL = 5 * (MAX_STATES - 64) + 1  -- no request begins a state from here on
 local TICKET = 70                       -- seconds: a ticket counts once in a minute
 local CHUNK = 32                        -- entries of a log read at once
 
@@ -101,11 +102,30 @@ end
 -- Values, by index into KEYS, as flat arrays. One that is not stint's is false.
 local values, dirty = {}, {}
 
+-- Drops the states of v that no longer matter. Returns how long the array is
+-- then, and the end of the last state.
+local function trim(v)
+  local n, last = 0, 0
+  for o = 1, #v, 5 do
+    local ends = v[o + 1] + v[o + 2]
+    if ends + GRACE > now then
+      if ends > last then last = ends end
+      if n + 1 < o then
+        for i = 0, 4 do v[n + 1 + i] = v[o + i] end
+      end
+      n = n + 5
+    end
+  end
+  for i = #v, n + 1, -1 do v[i] = nil end
+  return n, last
+end
+
 local function decode(raw)
   local n = (#raw - #MARK) / 8
   if raw:sub(1, #MARK) ~= MARK or n % 5 ~= 0 or n > 5 * MAX_STATES then return false end
   local v = { select(2, struct.unpack(format(n), raw)) }
   v[n + 1] = nil -- where the next one would begin
+  if n >= FULL - 1 then trim(v) end
   return v
 end
 
@@ -219,13 +239,15 @@ local function entry(log, i) -- the i-th entry of the list: its instant and unit
   return log.at[i], log.units[i]
 end
 
--- Opens a log as of the instant t. Returns nil if its key holds something else.
+-- Opens a log as of the instant t. Returns nil if its key holds something else,
+-- or if there is no room for its state.
 local function open(logkey, k, l, t)
   local log = logs[logkey]
   if log then return log end
   local kind = call('TYPE', KEYS[logkey]).ok
   if kind ~= 'list' and kind ~= 'none' then return nil end
   local o = find(values[k], IDS[l])
+  if o >= FULL and not values[k][o] then return nil end
   log = { key = KEYS[logkey], k = k, l = l, t = t, used = 0, gone = 0, add = 0, at = {}, units = {} }
   logs[logkey] = log
   local v = values[k]
@@ -243,9 +265,10 @@ local function open(logkey, k, l, t)
     elseif at > log.t - WS[l] then
       break
     else
-      log.used, log.gone = log.used - units, log.gone + 1
+      log.used, log.gone = max(0, log.used - units), log.gone + 1
     end
   end
+  if log.used == 0 then log.dead = true end -- an entry of no units may be left
   return log
 end
 
@@ -263,26 +286,30 @@ local function free(log, room)
   return log.t
 end
 
--- Writes an open log to its list and its sum to the value.
-local function close(logkey)
-  local log = logs[logkey]
-  logs[logkey] = nil
+-- Writes an open log's sum to its value.
+local function book(log)
+  if not log.changed or log.reset and log.add == 0 then return end
+  local v = values[log.k]
+  local o = find(v, IDS[log.l])
+  local left = v[o] and v[o + 1] + v[o + 2] - log.t or 0
+  if log.add > 0 then left = WS[log.l] end
+  log.left = max(left, 0)
+  store(log.k, o, IDS[log.l], log.t, log.left, log.used, 0)
+end
+
+-- Writes an open log to its list. What is new goes first: a key that vanished in
+-- between could not be written again while its slot moves to another node.
+local function write(log)
   if not log.changed then return end
-  local w = WS[log.l]
-  if log.dead then
+  if log.add > 0 then call('RPUSH', log.key, struct.pack('<dd', log.t, log.add)) end
+  if log.dead and log.add > 0 then
+    call('LTRIM', log.key, -1, -1)
+  elseif log.dead then
     call('DEL', log.key)
   elseif log.gone > 0 then
     call('LTRIM', log.key, log.gone, -1)
   end
-  local o = find(values[log.k], IDS[log.l])
-  local v = values[log.k]
-  local left = v[o] and v[o + 1] + v[o + 2] - log.t or 0
-  if log.add > 0 then
-    call('RPUSH', log.key, struct.pack('<dd', log.t, log.add))
-    left = w
-  end
-  if left > 0 then call('EXPIRE', log.key, floor((left + GRACE) / 1000000) + 1 + still) end
-  store(log.k, o, IDS[log.l], log.t, max(left, 0), log.used, 0)
+  if log.left > 0 then call('EXPIRE', log.key, floor((log.left + GRACE) / 1000000) + 1 + still) end
 end
 
 local out = { now }
@@ -317,6 +344,10 @@ local function take(kind)
         other = v[o]
       end
       O[i] = o
+      if o >= FULL and not other then v = nil end
+    end
+    if v and alg ~= LOG then
+      local o = O[i]
       T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
     end
     if not v then
@@ -389,32 +420,52 @@ local function take(kind)
 end
 
 -- Whether a charge of the m that follow at the cursor, each `width` numbers
--- long, has a value that is not stint's.
+-- long, has a value or a log that is not stint's.
 local function foreign(m, width)
-  for i = 0, m - 1 do
-    if not values[q[cursor + i * width]] then return true end
+  for c = cursor, cursor + (m - 1) * width, width do
+    local v, log = values[q[c]], q[c + 2]
+    if not v or log > 0 and not open(log, q[c], q[c + 1], now) then return true end
   end
   return false
 end
 
--- Settles the list of a closed log in place: delta units for the entry of the
--- instant, or for the next later one, or for a new one.
+-- Settles a list in place: delta units for the entry of the instant, or for the
+-- next later one, or for a new one.
 local function settlelog(logkey, k, l, delta, instant)
-  if logs[logkey] then close(logkey) end
-  local log = open(logkey, k, l, max(now, instant))
-  if not log then return end
-  local w = WS[l]
-  if instant <= log.t - w then return end
-  log.changed = true
-  local t, sum = log.t, log.used
-  close(logkey)
-  local key = KEYS[logkey]
+  local log, w = logs[logkey], WS[l]
+  if log then -- its clock may have to move on
+    book(log)
+    write(log)
+    logs[logkey] = nil
+  end
+  log = open(logkey, k, l, max(now, instant))
+  if not log or instant <= log.t - w then return end
+  log.changed, log.reset = true, nil
+  book(log)
+  local key, t, sum, left = log.key, log.t, log.used, log.left
   local o = find(values[k], IDS[l])
-  local left = values[k][o + 2]
-  local i = call('LLEN', key) -- entries i+1, ... are at the instant or later
-  local at, units = {}, {}
+  if log.dead then
+    if delta > 0 then
+      sum, left = min(delta, MAX_USED), instant + w - t
+      call('RPUSH', key, struct.pack('<dd', instant, sum))
+      call('LTRIM', key, -1, -1)
+      call('EXPIRE', key, floor((left + GRACE) / 1000000) + 1 + still)
+    end
+    logs[logkey] = nil
+    store(k, o, IDS[l], t, left, sum, 0)
+    return
+  end
+  write(log)
+  logs[logkey] = nil
+  local n = call('LLEN', key)
+  local i, low = n, n -- entries i+1, ... are at the instant or later
+  local at, units, raws = {}, {}, nil
   while i > 0 do
-    local raw = call('LINDEX', key, i - 1)
+    if i == low then
+      low = max(0, i - 128)
+      raws = call('LRANGE', key, low, i - 1)
+    end
+    local raw = raws[i - low]
     if #raw ~= 16 then break end
     local eat, eunits = struct.unpack('<dd', raw)
     if eat < instant then break end
@@ -436,7 +487,7 @@ local function settlelog(logkey, k, l, delta, instant)
     while at[i + 1] == instant and delta < 0 do
       local back = min(-delta, units[i + 1])
       delta, sum = delta + back, sum - back
-      if back < units[i + 1] then
+      if back < units[i + 1] or emptied + 1 == n then -- a list must not vanish
         call('LSET', key, i, struct.pack('<dd', instant, units[i + 1] - back))
       else
         call('LSET', key, i, '')
@@ -466,11 +517,11 @@ local function settle()
     cursor = cursor + 8
     taken, total = min(taken, MAX_USED), min(total, MAX_USED)
     local alg, n, w = ALGS[l], NS[l], WS[l]
-    if first and taken ~= total then
+    local o = find(values[k], IDS[l])
+    if first and taken ~= total and (values[k][o] or o < FULL) then
       if alg == LOG then
         settlelog(g, k, l, total - taken, rat)
       else
-        local o = find(values[k], IDS[l])
         local t, a, b = read(values[k], o, max(now, rat), alg, n, w)
         local delta, changed = total - taken, true
         if alg == BUCKET then
@@ -512,15 +563,16 @@ local function reset()
   for _ = 1, m do
     local k, l, g = q[cursor], q[cursor + 1], q[cursor + 2]
     cursor = cursor + 3
-    if g > 0 then
-      logs[g] = nil
-      call('DEL', KEYS[g])
-    end
     local v = values[k]
     local o = find(v, IDS[l])
     if v[o] then
       for _ = 1, 5 do table.remove(v, o) end
       dirty[k] = true
+    end
+    if g > 0 then
+      local log = logs[g]
+      log.t, log.used, log.add, log.dead, log.changed, log.left = now, 0, 0, true, true, 0
+      log.reset = true -- and has no state, until units are added
     end
   end
 end
@@ -539,34 +591,23 @@ for _ = 1, requests do
   end
 end
 
-for logkey in pairs(logs) do close(logkey) end
+-- What is written: first all values are packed, of which each may raise an error,
+-- then logs and values are written, of which none does any more.
 
--- Writes the values that changed, without states that no longer matter, to
--- live as long as the longest of their states. Keys of one group mostly live
--- equally long, and numbers are slow to print: hence whole seconds, printed once.
-local seconds = {}
+for _, log in pairs(logs) do book(log) end
+
+-- Values live as long as the longest of their states. Keys of one group mostly
+-- live equally long, and numbers are slow to print: hence whole seconds, printed
+-- once.
+local seconds, packed = {}, {}
 for k in pairs(dirty) do
-  local v, n, last = values[k], 0, 0
-  for o = 1, #v, 5 do
-    local ends = v[o + 1] + v[o + 2]
-    if ends + GRACE > now then
-      if ends > last then last = ends end
-      if n + 1 < o then
-        for i = 0, 4 do v[n + 1 + i] = v[o + i] end
-      end
-      n = n + 5
-    end
-  end
-  if n == 0 then
-    call('DEL', KEYS[k])
-  else
+  local v = values[k]
+  local n, last = trim(v)
+  if n > 0 then
     local ttl = floor((last - now + GRACE) / 1000000) + 1 + still
-    local text = seconds[ttl]
-    if not text then
-      text = string.format('%.0f', ttl)
-      seconds[ttl] = text
-    end
-    call('SET', KEYS[k], struct.pack(format(n), MARK, unpack(v, 1, n)), 'EX', text)
+    if not seconds[ttl] then seconds[ttl] = string.format('%.0f', ttl) end
+    packed[k] = struct.pack(format(n), MARK, unpack(v, 1, n))
+    dirty[k] = seconds[ttl]
   end
 end
 
@@ -575,5 +616,14 @@ for i = 1, nout, 200 do
   local last = min(i + 199, nout)
   local f = last == i + 199 and all or '<' .. string.rep('d', last - i + 1)
   parts[#parts + 1] = struct.pack(f, unpack(out, i, last))
+end
+
+for _, log in pairs(logs) do write(log) end
+for k, ttl in pairs(dirty) do
+  if packed[k] then
+    call('SET', KEYS[k], packed[k], 'EX', ttl)
+  else
+    call('DEL', KEYS[k])
+  end
 end
 return table.concat(parts)

@@ -116,8 +116,9 @@ func (s *Store) Reset(ctx context.Context, charges []policy.Charge) error {
 	}, nil)
 }
 
-// Close implements [policy.Store]. It waits for script calls under way, at most
-// the store's Timeout.
+// Close implements [policy.Store]. It waits for script calls under way, about
+// the store's Timeout at most. What has not been sent by then, settles that are to
+// be sent again among it, is dropped.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed.Store(true)
@@ -155,25 +156,29 @@ func (s *Store) decide(ctx context.Context, kind int64, ticket policy.Ticket, ch
 // conclude look at the answers. It starts over if the server turns out to be a
 // cluster, for which plans are divided differently: nothing ran then.
 func (s *Store) perform(ctx context.Context, build, conclude func(*plan)) error {
-	for {
+	for tries := 0; ; tries++ {
 		if s.closed.Load() {
 			return policy.ErrClosed
 		}
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		p := getPlan()
+		p := getPlan(s.route.Load())
 		build(p)
 		err := s.run(ctx, p)
 		if err == nil && conclude != nil {
 			conclude(p)
 		}
 		p.put()
-		if !errors.Is(err, errReplan) {
+		if !errors.Is(err, errReplan) || tries == maxReplans {
 			return err
 		}
 	}
 }
+
+// maxReplans is how often a request may find that what it was planned for has
+// changed. Once is common, where it changes at all.
+const maxReplans = 8
 
 // run sends the plan's calls and waits for all of them, or for the context. On
 // an error, what some of them took is given back, now or when they return.
@@ -182,27 +187,25 @@ func (s *Store) run(ctx context.Context, p *plan) error {
 	if limit := time.Now().Add(patience); !bounded || deadline.After(limit) {
 		deadline = limit
 	}
-	route := s.route.Load()
 	for _, c := range p.calls {
 		c.deadline = deadline
 		if c.kind == kindSettle {
 			c.deadline = time.Now().Add(patience)
 		}
-		route.send(c)
+		p.route.send(c)
 	}
 	var err error
 	for i, c := range p.calls {
-		if err == nil {
-			c.wait(ctx)
-		}
-		switch {
-		case c.abandon():
-			p.calls[i] = nil // its flight's from now on
-			if err == nil {
-				err = ctx.Err()
-			}
-		case err == nil:
+		done := false
+		if err != nil {
+			done = c.leave()
+		} else if done = c.wait(ctx); done {
 			err = c.err
+		} else {
+			err = ctx.Err()
+		}
+		if !done {
+			p.calls[i] = nil // its flight's from now on
 		}
 	}
 	if err == nil {
@@ -233,10 +236,11 @@ func (s *Store) conclude(ctx context.Context, p *plan, kind int64, charges []pol
 	}
 	for i := range charges {
 		c := p.calls[p.where[i].call]
-		d.Results[i] = c.result(p.where[i].item, &charges[i], d.Verdict, kind == kindTake)
+		item := p.where[i].item
+		d.Results[i] = c.result(item, &charges[c.items[item].first], d.Verdict, kind == kindTake)
 	}
 	if kind == kindTake && d.Verdict == policy.Refused && len(p.calls) > 1 {
-		undo := getPlan()
+		undo := getPlan(p.route)
 		for _, c := range p.calls {
 			if c.status == statusAllowed {
 				undo.calls = append(undo.calls, c.refund())
@@ -255,7 +259,7 @@ func (s *Store) giveBack(c *call) {
 	refund := c.refund()
 	refund.state.Store(stateAbandoned)
 	refund.deadline = time.Now().Add(patience)
-	s.route.Load().send(refund)
+	refund.route.send(refund)
 }
 
 func (s *Store) localNow() time.Time {

@@ -18,13 +18,20 @@ import (
 // spaces numbers namespaces, so that no two benches share a count.
 var spaces atomic.Int64
 
-// harness makes benches of three stores each, as three processes would have.
-func harness(apart bool, connect func(testing.TB) redis.UniversalClient) storetest.Harness {
-	return func(tb testing.TB, now func() time.Time) *storetest.Bench {
+// harness makes benches of three stores each, as three processes would have,
+// each with a client of its own.
+func harness(t *testing.T, apart bool, connect func() redis.UniversalClient) storetest.Harness {
+	clients := []redis.UniversalClient{connect(), connect(), connect()}
+	t.Cleanup(func() {
+		for _, client := range clients {
+			_ = client.Close()
+		}
+	})
+	return func(_ testing.TB, now func() time.Time) *storetest.Bench {
 		b := &storetest.Bench{Partitioned: apart}
 		space := "space" + strconv.FormatInt(spaces.Add(1), 10)
-		for range 3 {
-			b.Stores = append(b.Stores, redisstore.Options{Namespace: space, Now: now, Timeout: 5 * time.Second}.New(connect(tb)))
+		for _, client := range clients {
+			b.Stores = append(b.Stores, redisstore.Options{Namespace: space, Now: now, Timeout: 5 * time.Second}.New(client))
 		}
 		return b
 	}
@@ -34,10 +41,8 @@ func harness(apart bool, connect func(testing.TB) redis.UniversalClient) storete
 // replies.
 func node(t *testing.T) storetest.Harness {
 	proxy := redistest.StartProxy(t, redistest.Start(t).Addr())
-	connected := harness(false, func(tb testing.TB) redis.UniversalClient {
-		client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
-		tb.Cleanup(func() { _ = client.Close() })
-		return client
+	connected := harness(t, false, func() redis.UniversalClient {
+		return redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 	})
 	return func(tb testing.TB, now func() time.Time) *storetest.Bench {
 		b := connected(tb, now)
@@ -55,14 +60,14 @@ func TestContract(t *testing.T) {
 	t.Run("node", func(t *testing.T) { storetest.Run(t, node(t)) })
 	t.Run("cluster", func(t *testing.T) {
 		cluster := redistest.StartCluster(t)
-		storetest.Run(t, harness(true, func(tb testing.TB) redis.UniversalClient { return cluster.Client(tb) }))
+		storetest.Run(t, harness(t, true, func() redis.UniversalClient {
+			return redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs()})
+		}))
 	})
 	t.Run("ring", func(t *testing.T) {
 		a, b := redistest.Start(t), redistest.Start(t)
-		storetest.Run(t, harness(true, func(tb testing.TB) redis.UniversalClient {
-			ring := redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": a.Addr(), "b": b.Addr()}})
-			tb.Cleanup(func() { _ = ring.Close() })
-			return ring
+		storetest.Run(t, harness(t, true, func() redis.UniversalClient {
+			return redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": a.Addr(), "b": b.Addr()}})
 		}))
 	})
 }

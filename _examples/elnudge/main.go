@@ -9,10 +9,10 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
-	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
 
 	"github.com/stint-go/stint/_examples/serve"
 	ratelimit "github.com/stint-go/stint/middleware"
@@ -54,17 +54,28 @@ func routes(store policy.Store) http.Handler {
 		Name: "relay", Store: store, Style: style,
 		Rules: []ratelimit.Rule{{
 			Name: "per_site_key", Key: ratelimit.Header("X-Site-Key"),
-			Limits: []policy.Limit{policy.SlidingLog(10_000, time.Minute)},
-			Cost:   func(r *http.Request) (int64, error) { return int64(len(eventsOf(r))), nil },
+			Limits: []policy.Limit{policy.SlidingLog(maxEvents, time.Minute)},
+			Cost:   func(r *http.Request) (int64, error) { return eventsOf(r), nil },
 		}},
 	}))
 
 	r := chi.NewRouter()
-	r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-		writeError(w, http.StatusNotFound, "NotFound", "There is nothing here.")
+	r.NotFound(notFound)
+	r.MethodNotAllowed(methodNotAllowed("GET, HEAD, POST")) // of methods that chi does not know
+	r.Route("/v1/sessions", func(r chi.Router) {
+		r.Use(requireAPIKey, rest.Handler)
+		// Here, not at the root: there, every method has a route at a mount point.
+		r.Use(chimiddleware.GetHead)
+		r.Get("/", listSessions)
+		r.MethodNotAllowed(methodNotAllowed("GET, HEAD"))
 	})
-	r.With(requireAPIKey, rest.Handler).Get("/v1/sessions", listSessions)
-	r.With(requireSiteKey, parseEvents(relay), relay.Handler).Post("/v1/events", acceptEvents)
+	r.Route("/v1/events", func(r chi.Router) {
+		r.Use(requireSiteKey)
+		r.With(countEvents(relay), relay.Handler).Post("/", acceptEvents)
+		// What brings no events costs none, but shows the fields.
+		r.NotFound(relay.Handler(http.HandlerFunc(notFound)).ServeHTTP)
+		r.MethodNotAllowed(relay.Handler(methodNotAllowed("POST")).ServeHTTP)
+	})
 	return r
 }
 
@@ -77,8 +88,7 @@ var (
 // service looks the key up here: then only keys that exist have a limit.
 func requireAPIKey(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		if !strings.EqualFold(scheme, "Bearer") || !apiKey.MatchString(strings.TrimSpace(token)) {
+		if token, ok := serve.BearerToken(r); !ok || !apiKey.MatchString(token) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			writeError(w, http.StatusUnauthorized, "Unauthorized", "Send your API key as Authorization: Bearer sk_live_…")
 			return
@@ -90,7 +100,7 @@ func requireAPIKey(next http.Handler) http.Handler {
 // requireSiteKey does the same for the site keys of the relay.
 func requireSiteKey(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !siteKey.MatchString(r.Header.Get("X-Site-Key")) {
+		if key, ok := serve.OneField(r, "X-Site-Key"); !ok || !siteKey.MatchString(key) {
 			writeError(w, http.StatusUnauthorized, "Unauthorized", "Send your site key as X-Site-Key: site_…")
 			return
 		}

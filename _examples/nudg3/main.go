@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
 
 	"github.com/stint-go/stint/_examples/serve"
 	ratelimit "github.com/stint-go/stint/middleware"
@@ -32,11 +33,16 @@ var tiers = policy.Tiers{
 var style = respond.Style{
 	Fields: []respond.FieldWriter{respond.XRateLimitPerWindow},
 	Refusal: respond.JSON(func(d respond.Denial) any {
-		return failure{Error: problem{
-			Code:       string(d.Reason),
-			Message:    fmt.Sprintf("Rate limit exceeded. Try again in %d seconds.", d.Seconds()),
-			RetryAfter: d.Seconds(),
-		}}
+		switch d.Reason {
+		case respond.RateLimitExceeded:
+			return failure{Error: problem{
+				Code:       string(d.Reason),
+				Message:    fmt.Sprintf("Rate limit exceeded. Try again in %d seconds.", d.Seconds()),
+				RetryAfter: d.Seconds(),
+			}}
+		default:
+			return failure{Error: problem{Code: string(d.Reason), Message: d.Detail}}
+		}
 	}),
 }
 
@@ -50,29 +56,29 @@ func routes(store policy.Store) http.Handler {
 	}))
 
 	r := chi.NewRouter()
-	r.Route("/api/v1", func(r chi.Router) {
+	r.Use(chimiddleware.GetHead)
+	r.NotFound(notFound)
+	r.MethodNotAllowed(methodNotAllowed)
+	r.Route("/api/v1", func(r chi.Router) { // its 404 and 405 are those of the root
 		r.Use(requireKey, limits.Handler)
 		r.Get("/brands", listBrands)
 		r.Get("/dashboard", showDashboard)
-		r.NotFound(func(w http.ResponseWriter, _ *http.Request) {
-			writeJSON(w, http.StatusNotFound, failure{Error: problem{Code: "not_found", Message: "There is nothing here."}})
-		})
 	})
 	return r
 }
 
-// token returns the request's API key.
-func token(r *http.Request) string {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return ""
-	}
-	return strings.TrimSpace(token)
+func notFound(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusNotFound, failure{Error: problem{Code: "not_found", Message: "There is nothing here."}})
+}
+
+func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Allow", "GET, HEAD")
+	writeJSON(w, http.StatusMethodNotAllowed, failure{Error: problem{Code: "method_not_allowed", Message: "Allowed here: GET, HEAD."}})
 }
 
 // tier tells the plan of the request's key. A real service looks it up.
 func tier(r *http.Request) string {
-	if strings.Contains(token(r), "_premium_") {
+	if token, _ := serve.BearerToken(r); strings.Contains(token, "_premium_") {
 		return "premium"
 	}
 	return "basic"
@@ -82,7 +88,8 @@ func tier(r *http.Request) string {
 // service checks here that the key exists.
 func requireKey(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if rest, ok := strings.CutPrefix(token(r), "nudg3_live_ak_"); !ok || rest == "" {
+		token, ok := serve.BearerToken(r)
+		if rest, live := strings.CutPrefix(token, "nudg3_live_ak_"); !ok || !live || rest == "" {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			writeJSON(w, http.StatusUnauthorized, failure{Error: problem{
 				Code: "unauthorized", Message: "Send your API key as Authorization: Bearer nudg3_live_ak_…",

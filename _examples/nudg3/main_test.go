@@ -15,6 +15,7 @@ import (
 	"github.com/stint-go/stint/policy/memstore"
 	"github.com/stint-go/stint/redisstore"
 	"github.com/stint-go/stint/redisstore/redistest"
+	"github.com/stint-go/stint/respond"
 )
 
 func get(h http.Handler, path, key string) *httptest.ResponseRecorder {
@@ -92,9 +93,62 @@ func TestUnauthorized(t *testing.T) {
 		require.Equal(t, 401, w.Code)
 		require.Contains(t, w.Body.String(), `"code":"unauthorized"`)
 	}
-	w := get(h, "/api/v1/nothing", basic)
-	require.Equal(t, 404, w.Code)
-	require.NotEmpty(t, w.Header().Get("X-RateLimit-Remaining-Day"), "on all responses")
+	for _, lines := range [][]string{{"Bearer " + basic, "Bearer " + basic}, {"Bearer " + basic, "Bearer " + premium}, {"Bearer " + basic + "\u00a0"}, {"Basic " + basic}} {
+		r := httptest.NewRequest(http.MethodGet, "/api/v1/brands", nil)
+		r.Header["Authorization"] = lines
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		require.Equal(t, 401, w.Code, "%q", lines)
+		require.Contains(t, w.Body.String(), `"code":"unauthorized"`)
+	}
+}
+
+func TestNothingHere(t *testing.T) {
+	h := routes(memstore.New(memstore.Options{}))
+	for _, tc := range []struct {
+		method, path, key string
+		status            int
+		remaining, code   string
+	}{
+		{"GET", "/", "", 404, "", "not_found"},
+		{"BREW", "/", "", 405, "", "method_not_allowed"},
+		{"GET", "/api/v1/nothing", "", 401, "", "unauthorized"},
+		{"GET", "/api/v1/nothing", basic, 404, "59", "not_found"},
+		{"GET", "/api/v1", basic, 404, "58", "not_found"},
+		{"POST", "/api/v1/brands", basic, 405, "57", "method_not_allowed"},
+		{"HEAD", "/api/v1/brands", basic, 200, "56", ""},
+		{"HEAD", "/api/v1/nothing", basic, 404, "55", "not_found"},
+	} {
+		r := httptest.NewRequest(tc.method, tc.path, nil)
+		if tc.key != "" {
+			r.Header.Set("Authorization", "Bearer "+tc.key)
+		}
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		require.Equal(t, tc.status, w.Code, tc)
+		require.Equal(t, tc.remaining, w.Header().Get("X-RateLimit-Remaining-Minute"), tc)
+		require.Equal(t, tc.status == 405, w.Header().Get("Allow") != "", tc)
+		var f failure
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &f), tc)
+		require.Equal(t, tc.code, f.Error.Code, tc)
+	}
+}
+
+// Only the page's own error has the page's sentence.
+func TestOtherRefusals(t *testing.T) {
+	for _, reason := range []respond.Reason{respond.StoreUnavailable, respond.NoKey, respond.CostTooHigh, respond.Misconfigured} {
+		report := new(respond.Report)
+		report.Denial = respond.Deny(reason, report)
+		w := httptest.NewRecorder()
+		style.Refuse(w, httptest.NewRequest("GET", "/", nil), report)
+		require.Equal(t, reason.Status(), w.Code)
+		require.Contains(t, w.Body.String(), `"code":"`+string(reason)+`"`)
+		require.NotContains(t, w.Body.String(), "Rate limit exceeded")
+		require.NotContains(t, w.Body.String(), "retry_after")
+		var f failure
+		require.NoError(t, json.Unmarshal(w.Body.Bytes(), &f))
+		require.NotEmpty(t, f.Error.Message)
+	}
 }
 
 func TestOpenWhenRedisIsAway(t *testing.T) {

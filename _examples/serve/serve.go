@@ -62,6 +62,8 @@ func run(ctx context.Context, build func(policy.Store) http.Handler, hints []str
 	return serve(ctx, ln, build(store))
 }
 
+var errRedisURL = errors.New("-redis: write a URL such as redis://user:password@127.0.0.1:6379/0, with what is special in the password escaped")
+
 // open returns the store that the URL names, and how to close it.
 func open(url string) (policy.Store, func(), error) {
 	if url == "" {
@@ -70,7 +72,7 @@ func open(url string) (policy.Store, func(), error) {
 	}
 	options, err := redis.ParseURL(url)
 	if err != nil {
-		return nil, nil, fmt.Errorf("-redis: %w", err)
+		return nil, nil, errRedisURL // err quotes the URL, or the part of a password that was taken for a port
 	}
 	client := redis.NewClient(options)
 	store := redisstore.New(client)

@@ -67,3 +67,14 @@ func TestStops(t *testing.T) {
 		})
 	}
 }
+
+func TestBadRedisURLIsNotPrinted(t *testing.T) {
+	for _, url := range []string{
+		"redis://:hunter2%zz@localhost", "redis://:hunter2 @local host", "redis://:hunter2/x@localhost", "redis://:1/hunter2@localhost",
+		"http://:hunter2@localhost", "redis://:hunter2@localhost/x", "redis://:hunter2@localhost?x=1", "hunter2:x@localhost", "\x7fhunter2",
+	} {
+		_, _, err := open(url)
+		require.ErrorContains(t, err, "-redis: ", url)
+		require.NotContains(t, err.Error(), "hunter2")
+	}
+}
