@@ -80,8 +80,8 @@ func routes(store policy.Store) http.Handler {
 }
 
 var (
-	apiKey  = regexp.MustCompile(`^sk_live_[A-Za-z0-9]+$`)
-	siteKey = regexp.MustCompile(`^site_[A-Za-z0-9_-]+$`)
+	apiKey  = regexp.MustCompile(`^sk_live_[A-Za-z0-9_.-]+$`)
+	siteKey = regexp.MustCompile(`^site_[A-Za-z0-9_.-]+$`)
 )
 
 // requireAPIKey answers 401 to requests without a key of the right form. A real

@@ -3,7 +3,6 @@ package memstore
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
 	"hash/maphash"
 	"math/bits"
 	"sync/atomic"
@@ -103,7 +102,10 @@ func (s *Store) ask(ctx context.Context, charges []policy.Charge, d *policy.Deci
 // Of a state that was evicted, reset, or has drained, nothing is given back;
 // units beyond those taken are charged all the same.
 func (s *Store) Settle(ctx context.Context, ticket policy.Ticket, settlements []policy.Settlement) error {
-	if err := checkSettlements(ctx, settlements); err != nil || len(settlements) == 0 {
+	if err := policy.CheckSettlements(settlements); err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil || len(settlements) == 0 {
 		return err
 	}
 	home := s.shardOf(binary.NativeEndian.Uint64(ticket[:]))
@@ -205,19 +207,4 @@ func enter(ctx context.Context, charges []policy.Charge) error {
 		return err
 	}
 	return policy.CheckCharges(charges)
-}
-
-func checkSettlements(ctx context.Context, settlements []policy.Settlement) error {
-	if len(settlements) > policy.MaxCharges {
-		return fmt.Errorf("memstore: %d settlements at once: write at most %d", len(settlements), policy.MaxCharges)
-	}
-	for i := range settlements {
-		if settlements[i].Total < 0 {
-			return fmt.Errorf("memstore: settlement %d: negative total: write 0 to give all back", i)
-		}
-		if err := policy.CheckCharges([]policy.Charge{settlements[i].Charge}); err != nil {
-			return err
-		}
-	}
-	return ctx.Err()
 }
