@@ -105,8 +105,8 @@ local values, dirty = {}, {}
 -- Drops the states of v that no longer matter. Returns how long the array is
 -- then, and the end of the last state.
 local function trim(v)
-  local n, last = 0, 0
-  for o = 1, #v, 5 do
+  local size, n, last = #v, 0, 0
+  for o = 1, size, 5 do
     local ends = v[o + 1] + v[o + 2]
     if ends + GRACE > now then
       if ends > last then last = ends end
@@ -116,7 +116,7 @@ local function trim(v)
       n = n + 5
     end
   end
-  for i = #v, n + 1, -1 do v[i] = nil end
+  for i = size, n + 1, -1 do v[i] = nil end
   return n, last
 end
 
@@ -343,12 +343,12 @@ local function take(kind)
         o = o + 5
         other = v[o]
       end
-      O[i] = o
-      if o >= FULL and not other then v = nil end
-    end
-    if v and alg ~= LOG then
-      local o = O[i]
-      T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
+      if other or o < FULL then
+        O[i] = o
+        T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
+      else
+        v = nil
+      end
     end
     if not v then
       status = FOREIGN
@@ -591,23 +591,28 @@ for _ = 1, requests do
   end
 end
 
--- What is written: first all values are packed, of which each may raise an error,
--- then logs and values are written, of which none does any more.
-
+-- From here on all is decided, and nothing raises an error any more: an error
+-- between two writes would leave the first without the second.
 for _, log in pairs(logs) do book(log) end
+for _, log in pairs(logs) do write(log) end
 
 -- Values live as long as the longest of their states. Keys of one group mostly
 -- live equally long, and numbers are slow to print: hence whole seconds, printed
 -- once.
-local seconds, packed = {}, {}
+local seconds = {}
 for k in pairs(dirty) do
   local v = values[k]
   local n, last = trim(v)
   if n > 0 then
     local ttl = floor((last - now + GRACE) / 1000000) + 1 + still
-    if not seconds[ttl] then seconds[ttl] = string.format('%.0f', ttl) end
-    packed[k] = struct.pack(format(n), MARK, unpack(v, 1, n))
-    dirty[k] = seconds[ttl]
+    local text = seconds[ttl]
+    if not text then
+      text = string.format('%.0f', ttl)
+      seconds[ttl] = text
+    end
+    call('SET', KEYS[k], struct.pack(format(n), MARK, unpack(v, 1, n)), 'EX', text)
+  else
+    call('DEL', KEYS[k])
   end
 end
 
@@ -616,14 +621,5 @@ for i = 1, nout, 200 do
   local last = min(i + 199, nout)
   local f = last == i + 199 and all or '<' .. string.rep('d', last - i + 1)
   parts[#parts + 1] = struct.pack(f, unpack(out, i, last))
-end
-
-for _, log in pairs(logs) do write(log) end
-for k, ttl in pairs(dirty) do
-  if packed[k] then
-    call('SET', KEYS[k], packed[k], 'EX', ttl)
-  else
-    call('DEL', KEYS[k])
-  end
 end
 return table.concat(parts)
