@@ -45,7 +45,7 @@ local MAX_INSTANT = 4503599627370496    -- 2^52
 local MAX_USED = 1125899906842624       -- 2^50
 local GRACE = 1000000                   -- a state outlives its use by a second
 local MAX_STATES = 1000                 -- of one key: Lua's stack holds them all
-local FULL = 5 * (MAX_STATES - 64) + 1  -- no request begins a state from here on
+local FULL = 5 * (MAX_STATES - 64) + 2  -- no request begins a state from here on
 local TICKET = 70                       -- seconds: a ticket counts once in a minute
 local CHUNK = 32                        -- entries of a log read at once
 
@@ -99,14 +99,15 @@ local function muldiv(a, b, c)
   return whole + quo, rem
 end
 
--- Values, by index into KEYS, as flat arrays. One that is not stint's is false.
+-- Values, by index into KEYS, as flat arrays behind their mark. One that is not
+-- stint's is false.
 local values, dirty = {}, {}
 
--- Drops the states of v that no longer matter. Returns how long the array is
+-- Drops the states of v that no longer matter. Returns how many numbers are left
 -- then, and the end of the last state.
 local function trim(v)
-  local size, n, last = #v, 0, 0
-  for o = 1, size, 5 do
+  local size, n, last = #v, 1, 0
+  for o = 2, size, 5 do
     local ends = v[o + 1] + v[o + 2]
     if ends + GRACE > now then
       if ends > last then last = ends end
@@ -117,15 +118,16 @@ local function trim(v)
     end
   end
   for i = size, n + 1, -1 do v[i] = nil end
-  return n, last
+  return n - 1, last
 end
 
 local function decode(raw)
   local n = (#raw - #MARK) / 8
-  if raw:sub(1, #MARK) ~= MARK or n % 5 ~= 0 or n > 5 * MAX_STATES then return false end
-  local v = { select(2, struct.unpack(format(n), raw)) }
-  v[n + 1] = nil -- where the next one would begin
-  if n >= FULL - 1 then trim(v) end
+  if n < 0 or n % 5 ~= 0 or n > 5 * MAX_STATES then return false end
+  local v = { struct.unpack(format(n), raw) }
+  if v[1] ~= MARK then return false end
+  v[n + 2] = nil -- where the next one would begin
+  if n >= FULL - 2 then trim(v) end
   return v
 end
 
@@ -138,7 +140,7 @@ for first = 1, nvalues, 1000 do
     if raw then
       values[i] = decode(raw)
     else -- absent, or of a type that MGET passes over
-      values[i] = call('EXISTS', KEYS[i]) == 0 and {}
+      values[i] = call('EXISTS', KEYS[i]) == 0 and { MARK }
     end
   end
 end
@@ -154,7 +156,7 @@ end
 
 -- Where the state of id begins in v, or would if it were added.
 local function find(v, id)
-  local o = 1
+  local o = 2
   local other = v[o]
   while other and other ~= id do
     o = o + 5
@@ -337,7 +339,7 @@ local function take(kind)
       end
       c = c + 1
     elseif v then
-      local id, o = IDS[l], 1
+      local id, o = IDS[l], 2
       local other = v[o]
       while other and other ~= id do
         o = o + 5
@@ -610,7 +612,7 @@ for k in pairs(dirty) do
       text = string.format('%.0f', ttl)
       seconds[ttl] = text
     end
-    call('SET', KEYS[k], struct.pack(format(n), MARK, unpack(v, 1, n)), 'EX', text)
+    call('SET', KEYS[k], struct.pack(format(n), unpack(v, 1, n + 1)), 'EX', text)
   else
     call('DEL', KEYS[k])
   end
