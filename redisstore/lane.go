@@ -272,12 +272,20 @@ func (s *Store) reroute(c *call) {
 	}
 	if c.kind == kindSettle {
 		r := s.route.Load()
+		parts := map[int]*call{} // whose items go together: a ticket counts once for all of them
 		for _, it := range c.items {
-			one := newCall()
-			one.kind, one.route, one.part, one.ticket = c.kind, r, r.part(it.tag), c.ticket
-			one.deadline, one.attempts = c.deadline, c.attempts
+			part := r.part(it.tag)
+			one := parts[part]
+			if one == nil {
+				one = newCall()
+				one.kind, one.route, one.part, one.ticket = c.kind, r, part, c.ticket
+				one.deadline, one.attempts = c.deadline, c.attempts
+				one.state.Store(stateAbandoned)
+				parts[part] = one
+			}
 			one.items = append(one.items, it)
-			one.state.Store(stateAbandoned)
+		}
+		for _, one := range parts {
 			r.send(one)
 		}
 	}

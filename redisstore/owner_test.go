@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/require"
 
 	"github.com/stint-go/stint/policy"
@@ -139,4 +140,38 @@ func TestKeyIsFull(t *testing.T) {
 	require.Less(t, stored, 1000)
 	require.Equal(t, int64(1), used(t, store, of(0)), "those that are there go on")
 	require.Equal(t, policy.Allowed, take(t, store, of(stored-1)).Verdict)
+}
+
+// A settle that nobody waits for any more goes through whole on a server that
+// turns out to be a cluster, also where several of its charges are on one key.
+func TestSettleSurvivesThatTheServerIsACluster(t *testing.T) {
+	cluster := redistest.StartCluster(t)
+	proper := redisstore.New(cluster.Client(t))
+	defer proper.Close()
+	charges := []policy.Charge{
+		charge(policy.PerHour(100), "alice"), charge(policy.PerMinute(100), "alice"),
+		charge(policy.SlidingLog(100, time.Hour), "alice"), charge(policy.PerHour(100), "bob"), charge(policy.PerHour(100), "carol"),
+	}
+	ticket := policy.NewTicket()
+	var d policy.Decision
+	require.NoError(t, proper.Take(t.Context(), ticket, charges, &d))
+	var settlements []policy.Settlement
+	for i, c := range charges {
+		settlements = append(settlements, policy.Settlement{Charge: c, Receipt: d.Results[i].Receipt, Total: 7})
+	}
+
+	proxy := redistest.StartProxy(t, cluster.Nodes[0].Addr())
+	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
+	defer client.Close()
+	require.NoError(t, client.Ping(t.Context()).Err())
+	store := redisstore.New(client)
+	defer store.Close()
+	proxy.FreezeReplies()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, store.Settle(ctx, ticket, settlements), context.DeadlineExceeded)
+	proxy.Thaw()
+	for _, c := range charges {
+		eventually(t, c.Key+" settled", func() bool { return used(t, proper, c) == 7 })
+	}
 }

@@ -15,8 +15,9 @@ import (
 	"github.com/stint-go/stint/policy"
 )
 
-// errReplan says that a plan was made for another kind of Redis.
-var errReplan = errors.New("redisstore: the server is a cluster")
+// errReplan says that a plan was made for what has changed since: a server that
+// is found to be a cluster, a shard that has left its ring.
+var errReplan = errors.New("redisstore: the servers have changed")
 
 // A route knows which part of Redis decides about a partition, and the lane
 // there. It is one of three kinds: a single server, a cluster, or a ring.
