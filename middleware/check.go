@@ -22,25 +22,26 @@ import (
 //	report, err := limits.Check(r.WithContext(ratelimit.NewLedger(r.Context())))
 func (l *Limiter) Check(r *http.Request) (*respond.Report, error) {
 	p := l.newPass(r, ledgerOf(r.Context()))
-	defer p.free()
 	p.decide()
 	report := new(respond.Report)
 	p.tell(report)
+	err := p.err
 	switch {
 	case p.gone:
 		p.undo()
-		p.announce()
-		return report, r.Context().Err()
+		err = r.Context().Err()
 	case p.reason != "":
 		report.Denial = respond.Deny(p.reason, report)
+	case p.ledger != nil:
 		p.announce()
-	default:
-		if p.ledger != nil {
-			p.ledger.record(p)
-		}
-		p.announce()
+		led := p.ledger
+		p.request, p.ledger = nil, nil
+		led.record(p)
+		return report, err
 	}
-	return report, p.err
+	p.announce()
+	p.free()
+	return report, err
 }
 
 // Peek tells how a request would stand, as [Limiter.Check] does, and takes

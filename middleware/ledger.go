@@ -2,9 +2,8 @@ package middleware
 
 import (
 	"context"
-	"math/bits"
+	"net/http"
 	"sync"
-	"time"
 
 	"github.com/stint-go/stint/policy"
 	"github.com/stint-go/stint/respond"
@@ -17,45 +16,34 @@ import (
 //
 // Under the context of a request that a Limiter has handled, without NewLedger,
 // limiters take part in that request: see the package's documentation.
-func NewLedger(ctx context.Context) context.Context { return newLedger(ctx) }
+func NewLedger(ctx context.Context) context.Context { return &ledger{Context: ctx} }
+
+// Hold keeps what a request took open beyond the return of its handler, until
+// release is called: for work that goes on in the background, or on a hijacked
+// connection. Costs can be set until then. To call release again does nothing.
+//
+// Call Hold in the handler, with the context of its request. With another
+// context there is nothing to keep.
+func Hold(ctx context.Context) (release func()) {
+	led := ledgerOf(ctx)
+	if led == nil || !led.hold() {
+		return func() {}
+	}
+	return sync.OnceFunc(led.release)
+}
 
 // A ledger is what limiters have taken for one request. It is the request's
-// context, which saves a second allocation, and so may outlive the request.
+// context, which saves an allocation, and so may outlive the request.
 type ledger struct {
 	context.Context
 
 	mu    sync.Mutex
-	owned bool   // a Limiter's handler is running, and settles when it returns
-	dirty bool   // a cost was set
-	takes []take // in the order of the limiters
-
-	oneTake  [1]take
-	oneEntry [1]entry
-}
-
-// A take is what one limiter took, by one Take of its store. It has no entries
-// if that was nothing.
-type take struct {
-	limiter *Limiter
-	ticket  policy.Ticket
-	now     int64 // of the decision, in microseconds since 1970
-	settled bool  // a ticket settles once
-	entries []entry
-}
-
-// An entry is a charge that was taken, and how its limit stood then.
-type entry struct {
-	rule           *rule
-	limit          *policy.Limit
-	key, partition string
-	units          int64
-	total          int64 // what it should have taken, by SetCost
-	result         policy.Result
+	holds int   // handlers under way, and Holds: the last one settles
+	over  bool  // the last one has
+	first *pass // what was taken, in the order of the limiters
 }
 
 var ledgerKey any = new(byte)
-
-func newLedger(ctx context.Context) *ledger { return &ledger{Context: ctx} }
 
 // ledgerOf returns the ledger that a context leads to, or nil.
 func ledgerOf(ctx context.Context) *ledger {
@@ -74,57 +62,48 @@ func (led *ledger) Value(key any) any {
 // String keeps the keys out of logs that print contexts.
 func (led *ledger) String() string { return "ratelimit.ledger" }
 
+// open returns the request with a ledger of what a pass took, held for the
+// caller, who alone knows it yet. Request and ledger are one allocation.
+func open(r *http.Request, p *pass) (*http.Request, *ledger) {
+	opened := new(struct {
+		request http.Request
+		ledger  ledger
+	})
+	led := &opened.ledger
+	led.Context, led.holds, led.first = r.Context(), 1, p
+	opened.request = *r.WithContext(led)
+	return &opened.request, led
+}
+
+// record keeps what a pass took. From then on the pass is the ledger's.
+func (led *ledger) record(p *pass) {
+	led.mu.Lock()
+	defer led.mu.Unlock()
+	last := &led.first
+	for *last != nil {
+		last = &(*last).next
+	}
+	*last = p
+}
+
 // has tells whether the charge was taken already.
 func (led *ledger) has(store policy.Store, c *policy.Charge) bool {
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	for i := range led.takes {
-		t := &led.takes[i]
-		if t.limiter.store != store {
-			continue
-		}
-		for j := range t.entries {
-			if d := t.entries[j].charge(); d.Limit == c.Limit && d.SameState(c) {
-				return true
-			}
+	for p := led.first; p != nil; p = p.next {
+		if p.decided && p.limiter.store == store && p.took(c) {
+			return true
 		}
 	}
 	return false
-}
-
-// open returns the ledger of a request that has none yet, with what a pass took,
-// owned by the caller. Nobody else knows it, so that nothing is locked.
-func open(ctx context.Context, p *pass) *ledger {
-	led := newLedger(ctx)
-	led.owned = true
-	led.takes = append(led.oneTake[:0], p.taken(led.oneEntry[:0]))
-	return led
-}
-
-// record keeps what a pass took.
-func (led *ledger) record(p *pass) {
-	t := p.taken(nil)
-	led.mu.Lock()
-	defer led.mu.Unlock()
-	led.takes = append(led.takes, t)
 }
 
 // tell reports how the request stands with what was taken.
 func (led *ledger) tell(r *respond.Report) {
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	for i := range led.takes {
-		led.takes[i].tell(r)
-	}
-}
-
-func (t *take) tell(r *respond.Report) {
-	if len(t.entries) > 0 {
-		r.Now = time.UnixMicro(t.now)
-	}
-	for i := range t.entries {
-		e := &t.entries[i]
-		r.Standings = append(r.Standings, e.rule.standing(e.limit, &e.result))
+	for p := led.first; p != nil; p = p.next {
+		p.tellOwn(r)
 	}
 }
 
@@ -133,122 +112,95 @@ func (t *take) tell(r *respond.Report) {
 // counts once more.
 func (led *ledger) giveBack(r *respond.Report) {
 	led.mu.Lock()
-	takes := led.takes
-	led.takes = nil
+	p := led.first
+	led.first = nil
 	led.mu.Unlock()
-	for i := range takes {
-		t := &takes[i]
-		if !t.settled && t.giveBack(led.Context) {
-			for j := range t.entries {
-				t.entries[j].giveBack()
-			}
+	for p != nil {
+		next := p.next
+		if !p.settled && p.giveBack(led.Context) {
+			p.giveBackResults()
 		}
-		t.tell(r)
+		p.tellOwn(r)
+		p.free()
+		p = next
 	}
 }
 
-// own makes the caller the one who settles; it is false if another is.
-func (led *ledger) own() bool {
+// hold counts one more who holds the ledger open. It is false if it is over.
+func (led *ledger) hold() bool {
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	owned := led.owned
-	led.owned = true
-	return !owned
+	if led.holds == 0 {
+		return false
+	}
+	led.holds++
+	return true
 }
 
-// disown settles the costs that were set, when the handler has returned.
-func (led *ledger) disown() {
+// enter is hold for a handler: it opens what nobody holds.
+func (led *ledger) enter() {
 	led.mu.Lock()
-	led.owned = false
-	dirty := led.dirty
+	defer led.mu.Unlock()
+	led.holds++
+	led.over = false
+}
+
+// release settles, after the last handler and the last Hold.
+func (led *ledger) release() {
+	led.mu.Lock()
+	led.holds--
+	if led.holds > 0 {
+		led.mu.Unlock()
+		return
+	}
+	p := led.first
+	led.first, led.over = nil, true
 	led.mu.Unlock()
-	if dirty {
-		led.settle()
+	for p != nil {
+		next := p.next
+		if p.totals != nil && !p.settled {
+			p.limiter.settle(led.Context, p.ticket, p.settlements())
+		}
+		p.free()
+		p = next
 	}
 }
 
 // settle sends the costs that were set and are not sent yet.
 func (led *ledger) settle() {
-	for t, ok := led.unsettled(); ok; t, ok = led.unsettled() {
-		t.settle(led.Context)
+	for {
+		limiter, ticket, settlements := led.unsettled()
+		if limiter == nil {
+			return
+		}
+		limiter.settle(led.Context, ticket, settlements)
 	}
 }
 
-// unsettled picks a take with a changed cost and marks it as settled. It
-// returns a copy, so that the store is called without the lock.
-func (led *ledger) unsettled() (take, bool) {
+// unsettled picks what to settle of one pass, and marks it as settled: a ticket
+// settles once. The store is called without the lock.
+func (led *ledger) unsettled() (*Limiter, policy.Ticket, []policy.Settlement) {
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	for i := range led.takes {
-		t := &led.takes[i]
-		if t.settled {
-			continue
-		}
-		for j := range t.entries {
-			if t.entries[j].total != t.entries[j].units {
-				t.settled = true
-				c := *t
-				c.entries = append([]entry(nil), t.entries...)
-				return c, true
-			}
+	for p := led.first; p != nil; p = p.next {
+		if p.totals != nil && !p.settled {
+			p.settled = true
+			return p.limiter, p.ticket, p.settlements()
 		}
 	}
-	return take{}, false
+	return nil, policy.Ticket{}, nil
 }
 
-// giveBack gives back all that was taken, and tells whether the store agreed.
-func (t *take) giveBack(ctx context.Context) bool {
-	for i := range t.entries {
-		t.entries[i].total = 0
-	}
-	return t.settle(ctx)
-}
-
-// settle corrects what was taken to the totals, and tells whether the store
-// agreed.
-func (t *take) settle(ctx context.Context) bool {
-	settlements := make([]policy.Settlement, 0, len(t.entries))
-	for i := range t.entries {
-		if e := &t.entries[i]; e.total != e.units {
-			settlements = append(settlements, policy.Settlement{Charge: e.charge(), Receipt: e.result.Receipt, Total: e.total})
-		}
-	}
+// settle sends corrections, and tells whether the store agreed.
+func (l *Limiter) settle(ctx context.Context, ticket policy.Ticket, settlements []policy.Settlement) bool {
 	if len(settlements) == 0 {
 		return true
 	}
-	ctx, cancel := t.limiter.bounded(ctx)
-	err := t.limiter.store.Settle(ctx, t.ticket, settlements)
+	ctx, cancel := l.bounded(ctx)
+	err := l.store.Settle(ctx, ticket, settlements)
 	cancel()
 	if err != nil {
-		t.limiter.emit(Event{Kind: SettleFailed, Err: err})
+		l.emit(Event{Kind: SettleFailed, Err: err})
 	}
 	return err == nil
-}
-
-func (e *entry) charge() policy.Charge {
-	return policy.Charge{Limit: *e.limit, Scope: e.rule.scope, Key: e.key, Partition: e.partition, Units: e.units}
-}
-
-// giveBack corrects the result for units that were given back. The store is not
-// asked again.
-func (e *entry) giveBack() {
-	r, units := &e.result, e.units
-	r.Used = max(0, r.Used-units)
-	r.Remaining = max(0, r.Capacity-r.Used)
-	switch {
-	case r.Used == 0:
-		r.ResetAfter, r.NextAfter = 0, 0
-	case e.limit.Algorithm() == policy.AlgorithmTokenBucket:
-		r.ResetAfter = max(0, r.ResetAfter-refill(*e.limit, units))
-	}
-}
-
-// refill returns how long a bucket takes for the units.
-func refill(l policy.Limit, units int64) time.Duration {
-	hi, lo := bits.Mul64(uint64(units), uint64(l.Window()))
-	if hi >= uint64(l.N()) {
-		return 1<<63 - 1
-	}
-	q, _ := bits.Div64(hi, lo, uint64(l.N()))
-	return time.Duration(min(q, 1<<63-1))
 }

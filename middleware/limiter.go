@@ -88,19 +88,16 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		p.tell(&p.report)
 		l.style.WriteFields(w.Header(), &p.report)
 	}
-	led, owned := p.ledger, false
-	if led == nil {
-		led, owned = open(r.Context(), p), true
-		r = r.WithContext(led)
-	} else {
-		led.record(p)
-		owned = led.own()
-	}
 	p.announce()
-	p.free()
-	if owned { // also after a panic
-		defer led.disown()
+	led := p.ledger
+	if led == nil {
+		r, led = open(r, p)
+	} else {
+		led.enter()
+		led.record(p)
 	}
+	p.request, p.ledger = nil, nil
+	defer led.release() // also after a panic
 	next.ServeHTTP(w, r)
 }
 

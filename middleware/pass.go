@@ -1,24 +1,31 @@
 package middleware
 
 import (
+	"context"
 	"errors"
+	"math/bits"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/stint-go/stint/policy"
 	"github.com/stint-go/stint/respond"
 )
 
 // A pass is one request's way through a Limiter: from the rules that it meets to
-// the decision. It is scratch: what has to last goes to the ledger.
+// the decision, and to what is settled in the end. Once the decision has fallen
+// it belongs to the request's ledger, until the handler has returned.
 type pass struct {
 	limiter *Limiter
-	request *http.Request
-	ledger  *ledger // nil if the request has none
+	request *http.Request // until the decision has fallen
+	ledger  *ledger       // nil if the request has none yet
+	next    *pass         // of the ledger
 
 	charges []policy.Charge // what to ask
-	asked   []asked         // where each charge comes from
+	rules   []*rule         // whose each charge is
+	totals  []int64         // what the charges should have taken, by SetCost; nil if that is what they took
 	ticket  policy.Ticket
+	settled bool // a ticket settles once
 
 	decided  bool // the store answered, and charges were asked
 	decision policy.Decision
@@ -30,12 +37,7 @@ type pass struct {
 	report respond.Report // for header fields of allowed requests
 }
 
-type asked struct {
-	rule  *rule
-	limit *policy.Limit
-}
-
-var passes = sync.Pool{New: func() any { return new(pass) }}
+var passes = sync.Pool{New: func() any { return &pass{ticket: policy.NewTicket()} }}
 
 func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 	p := passes.Get().(*pass)
@@ -45,12 +47,9 @@ func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 
 // free ends the pass. It keeps the memory, and forgets the request.
 func (p *pass) free() {
-	clear(p.asked)
-	clear(p.charges)
-	clear(p.report.Standings)
-	p.asked, p.charges = p.asked[:0], p.charges[:0]
-	p.limiter, p.request, p.ledger = nil, nil, nil
-	p.decided, p.gone, p.reason, p.rule, p.err = false, false, "", nil, nil
+	p.rules, p.charges, p.totals = p.rules[:0], p.charges[:0], nil
+	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
+	p.decided, p.settled, p.gone, p.reason, p.rule, p.err = false, false, false, "", nil, nil
 	p.decision.Verdict = policy.Unknown
 	passes.Put(p)
 }
@@ -62,7 +61,7 @@ func (p *pass) decide() {
 		return
 	}
 	if p.gather() && len(p.charges) > 0 {
-		p.ticket = policy.NewTicket()
+		p.ticket = p.ticket.Next()
 		ctx, cancel := p.limiter.bounded(client)
 		p.judge(p.limiter.store.Take(ctx, p.ticket, p.charges, &p.decision))
 		cancel()
@@ -106,20 +105,25 @@ func (p *pass) charge(r *rule) bool {
 	if len(limits) == 0 {
 		return true
 	}
-	c := policy.Charge{Scope: r.scope}
-	if c.Key, c.Partition, err = r.keyFor(p.request); err != nil {
+	key, partition, err := r.keyFor(p.request)
+	if err != nil {
 		return p.fault(respond.NoKey, err)
 	}
-	if c.Units, err = r.costOf(p.request); err != nil {
+	units, err := r.costOf(p.request)
+	if err != nil {
 		return p.fault(respond.InvalidCost, err)
 	}
 	for i := range limits {
-		c.Limit = limits[i]
-		if p.ledger != nil && p.ledger.has(p.limiter.store, &c) {
+		// In place, since a charge is large.
+		n := len(p.charges)
+		p.charges = append(p.charges, policy.Charge{})
+		c := &p.charges[n]
+		c.Limit, c.Scope, c.Key, c.Partition, c.Units = limits[i], r.scope, key, partition, units
+		if p.ledger != nil && p.ledger.has(p.limiter.store, c) {
+			p.charges = p.charges[:n]
 			continue
 		}
-		p.charges = append(p.charges, c)
-		p.asked = append(p.asked, asked{r, &limits[i]})
+		p.rules = append(p.rules, r)
 	}
 	return true
 }
@@ -138,9 +142,9 @@ func (p *pass) judge(err error) {
 	}
 	if err != nil {
 		p.err = err
-		for _, a := range p.asked {
-			if a.rule.Fail == FailClosed {
-				p.reason, p.rule = respond.StoreUnavailable, a.rule
+		for _, r := range p.rules {
+			if r.Fail == FailClosed {
+				p.reason, p.rule = respond.StoreUnavailable, r
 				return
 			}
 		}
@@ -152,7 +156,7 @@ func (p *pass) judge(err error) {
 	}
 	p.reason = respond.RateLimitExceeded
 	b := p.decision.Binding()
-	p.rule = p.asked[b].rule
+	p.rule = p.rules[b]
 	if p.decision.Results[b].Verdict == policy.Never {
 		p.reason = respond.CostTooHigh
 	}
@@ -182,8 +186,7 @@ func (p *pass) abandon() {
 // undo gives back what the pass itself took.
 func (p *pass) undo() {
 	if p.decided && p.decision.Verdict == policy.Allowed {
-		t := p.taken(nil)
-		t.giveBack(p.request.Context())
+		p.giveBack(p.request.Context())
 	}
 }
 
@@ -200,28 +203,80 @@ func (p *pass) tellOwn(r *respond.Report) {
 		return
 	}
 	r.Now = p.decision.Now
-	for i, a := range p.asked {
-		r.Standings = append(r.Standings, a.rule.standing(a.limit, &p.decision.Results[i]))
+	for i, rule := range p.rules {
+		r.Standings = append(r.Standings, respond.Standing{})
+		st := &r.Standings[len(r.Standings)-1]
+		st.Limiter, st.Rule, st.Limit, st.Result = rule.limiter, rule.Name, p.charges[i].Limit, p.decision.Results[i]
 	}
 }
 
-// taken returns what the pass took, with its entries in the given memory if
-// there is room.
-func (p *pass) taken(entries []entry) take {
-	t := take{limiter: p.limiter, ticket: p.ticket}
+// took tells whether the pass took the charge.
+func (p *pass) took(c *policy.Charge) bool {
+	for i := range p.charges {
+		if d := &p.charges[i]; d.SameState(c) && d.Limit == c.Limit {
+			return true
+		}
+	}
+	return false
+}
+
+// setTotal sets what the i-th charge should have taken.
+func (p *pass) setTotal(i int, total int64) {
+	if p.totals == nil {
+		p.totals = make([]int64, len(p.charges))
+		for i := range p.charges {
+			p.totals[i] = p.charges[i].Units
+		}
+	}
+	p.totals[i] = total
+}
+
+// settlements returns what to correct.
+func (p *pass) settlements() []policy.Settlement {
+	settlements := make([]policy.Settlement, 0, len(p.charges))
+	for i, total := range p.totals {
+		if c := &p.charges[i]; total != c.Units {
+			settlements = append(settlements, policy.Settlement{Charge: *c, Receipt: p.decision.Results[i].Receipt, Total: total})
+		}
+	}
+	return settlements
+}
+
+// giveBack gives back all that was taken, and tells whether the store agreed.
+func (p *pass) giveBack(ctx context.Context) bool {
 	if !p.decided {
-		return t
+		return true
 	}
-	if cap(entries) < len(p.charges) {
-		entries = make([]entry, 0, len(p.charges))
+	for i := range p.charges {
+		p.setTotal(i, 0)
 	}
-	for i, a := range p.asked {
-		c := &p.charges[i]
-		entries = append(entries, entry{rule: a.rule, limit: a.limit, key: c.Key, partition: c.Partition,
-			units: c.Units, total: c.Units, result: p.decision.Results[i]})
+	return p.limiter.settle(ctx, p.ticket, p.settlements())
+}
+
+// giveBackResults corrects the results for units that were given back. The store
+// is not asked again.
+func (p *pass) giveBackResults() {
+	for i := range p.decision.Results {
+		r, c := &p.decision.Results[i], &p.charges[i]
+		r.Used = max(0, r.Used-c.Units)
+		r.Remaining = max(0, r.Capacity-r.Used)
+		switch {
+		case r.Used == 0:
+			r.ResetAfter, r.NextAfter = 0, 0
+		case c.Limit.Algorithm() == policy.AlgorithmTokenBucket:
+			r.ResetAfter = max(0, r.ResetAfter-refill(c.Limit, c.Units))
+		}
 	}
-	t.now, t.entries = p.decision.Now.UnixMicro(), entries
-	return t
+}
+
+// refill returns how long a bucket takes for the units.
+func refill(l policy.Limit, units int64) time.Duration {
+	hi, lo := bits.Mul64(uint64(units), uint64(l.Window()))
+	if hi >= uint64(l.N()) {
+		return 1<<63 - 1
+	}
+	q, _ := bits.Div64(hi, lo, uint64(l.N()))
+	return time.Duration(min(q, 1<<63-1))
 }
 
 // announce emits the events of the decision.
@@ -251,7 +306,7 @@ func (p *pass) announce() {
 	}
 	if p.decided {
 		b := p.decision.Binding()
-		e.Rule, e.Limit = p.asked[b].rule.Name, *p.asked[b].limit
+		e.Rule, e.Limit = p.rules[b].Name, p.charges[b].Limit
 	}
 	l.emit(e)
 }
@@ -259,7 +314,7 @@ func (p *pass) announce() {
 func (p *pass) announceOverflow() {
 	for i := range p.decision.Results {
 		if p.decision.Results[i].Overflow {
-			p.limiter.emit(Event{Kind: Overflowed, Rule: p.asked[i].rule.Name, Limit: *p.asked[i].limit})
+			p.limiter.emit(Event{Kind: Overflowed, Rule: p.rules[i].Name, Limit: p.charges[i].Limit})
 			return
 		}
 	}

@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/stint-go/stint/policy"
-	"github.com/stint-go/stint/respond"
 )
 
 // A Rule says which requests are limited, under whose key, by which limits, at
@@ -92,10 +91,6 @@ type rule struct {
 	Rule
 	limiter string
 	scope   policy.Scope
-}
-
-func (r *rule) standing(l *policy.Limit, result *policy.Result) respond.Standing {
-	return respond.Standing{Limiter: r.limiter, Rule: r.Name, Limit: *l, Result: *result}
 }
 
 // add appends rules to the limiter's.

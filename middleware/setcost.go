@@ -12,15 +12,14 @@ import (
 // several Limiters of the request have a rule of that name, it holds for each.
 //
 // The correction is sent once, with those of the Limiter's other rules, when the
-// handler of the outermost Limiter returns, and at once if it has returned
-// already. It never refuses: a total
-// above the limit leaves a debt. It goes into the window that was charged. The
-// response's header fields are not changed.
+// handler of the outermost Limiter has returned, or the last [Hold] ended. It
+// never refuses: a total above the limit leaves a debt. It goes into the window
+// that was charged. The response's header fields are not changed.
 //
 // Nothing happens for a rule that took nothing, such as one that was skipped.
 // There is an error if the total is negative, if the context is not that of a
 // request that a Limiter has handled, if none of its Limiters has such a rule, or
-// if the correction of that Limiter was sent before.
+// if the handler has returned.
 func SetCost(ctx context.Context, rule string, total int64) error {
 	if total < 0 {
 		return fmt.Errorf("ratelimit: SetCost(%q, %d): write zero or more units", rule, total)
@@ -29,33 +28,36 @@ func SetCost(ctx context.Context, rule string, total int64) error {
 	if led == nil {
 		return errors.New("ratelimit: SetCost: no Limiter has handled this request: pass the context of the handler's request")
 	}
-	known, late, owned := led.setCost(rule, total)
-	switch {
+	switch known, over := led.setCost(rule, total); {
+	case over:
+		return fmt.Errorf("ratelimit: SetCost(%q): the costs were sent before: set them while the handler runs, or until a Hold ends", rule)
 	case !known:
 		return fmt.Errorf("ratelimit: SetCost: none of the request's Limiters has a rule %q", rule)
-	case late:
-		return fmt.Errorf("ratelimit: SetCost(%q): the costs of its Limiter were sent before: set them while the handler runs", rule)
-	}
-	if !owned {
-		led.settle()
 	}
 	return nil
 }
 
-func (led *ledger) setCost(rule string, total int64) (known, late, owned bool) {
+func (led *ledger) setCost(rule string, total int64) (known, over bool) {
 	led.mu.Lock()
-	defer led.mu.Unlock()
-	for i := range led.takes {
-		t := &led.takes[i]
-		known = known || t.limiter.hasRule(rule)
-		for j := range t.entries {
-			if e := &t.entries[j]; e.rule.Name == rule {
-				late = late || t.settled
-				e.total, led.dirty = total, true
+	held := led.holds > 0
+	for p := led.first; p != nil; p = p.next {
+		known = known || p.limiter.hasRule(rule)
+		if !p.decided {
+			continue
+		}
+		for i, r := range p.rules {
+			if r.Name == rule {
+				over = over || p.settled
+				p.setTotal(i, total)
 			}
 		}
 	}
-	return known, late, led.owned
+	over = over || !known && led.over
+	led.mu.Unlock()
+	if !held { // a Check under a ledger of its own
+		led.settle()
+	}
+	return known, over
 }
 
 func (l *Limiter) hasRule(name string) bool {

@@ -95,29 +95,41 @@ func TestSetCostAfterTheHandler(t *testing.T) {
 	var kept context.Context
 	h := rated(t, store, "api", limit).Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { kept = r.Context() }))
 	get(h, "/", "a")
-	require.NoError(t, ratelimit.SetCost(kept, "per_key", 20))
-	assert.EqualValues(t, 20, used(t, store, "api", "per_key", hashed("a"), limit))
 	require.EqualError(t, ratelimit.SetCost(kept, "per_key", 30),
-		`ratelimit: SetCost("per_key"): the costs of its Limiter were sent before: set them while the handler runs`)
-	assert.EqualValues(t, 20, used(t, store, "api", "per_key", hashed("a"), limit), "it is sent once")
-	assert.Len(t, store.settles, 1)
+		`ratelimit: SetCost("per_key"): the costs were sent before: set them while the handler runs, or until a Hold ends`)
+	assert.EqualValues(t, 1, used(t, store, "api", "per_key", hashed("a"), limit))
+	assert.Empty(t, store.settles)
+	ratelimit.Hold(kept)() // there is nothing to hold
+	require.Error(t, ratelimit.SetCost(kept, "per_key", 30))
 }
 
-// Each limiter's take is settled once, and by itself.
-func TestSetCostOfTwoLimitersAtTwoTimes(t *testing.T) {
+// What holds a request settles it in the end, once.
+func TestHold(t *testing.T) {
 	t.Parallel()
 	store := newSpy()
 	limit := policy.PerHour(100)
-	inner := limiter(t, ratelimit.Config{Name: "inner", Store: store, Rules: []ratelimit.Rule{{Name: "early", Key: apiKey, Limits: []policy.Limit{limit}}}})
 	var kept context.Context
+	var release, second func()
+	inner := limiter(t, ratelimit.Config{Name: "inner", Store: store, Rules: []ratelimit.Rule{{Name: "early", Key: apiKey, Limits: []policy.Limit{limit}}}})
 	h := rated(t, store, "api", limit).Handler(inner.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		kept = r.Context()
+		release, second = ratelimit.Hold(kept), ratelimit.Hold(kept)
 		assert.NoError(t, ratelimit.SetCost(kept, "early", 7))
 	})))
 	get(h, "/", "a")
 	require.NoError(t, ratelimit.SetCost(kept, "per_key", 20))
+	second()
+	second()
+	assert.Empty(t, store.settles)
+	require.NoError(t, ratelimit.SetCost(kept, "per_key", 21))
+	release()
 	assert.EqualValues(t, 7, used(t, store, "inner", "early", hashed("a"), limit))
-	assert.EqualValues(t, 20, used(t, store, "api", "per_key", hashed("a"), limit))
+	assert.EqualValues(t, 21, used(t, store, "api", "per_key", hashed("a"), limit))
+	assert.Len(t, store.settles, 2, "one of each limiter")
+	require.Error(t, ratelimit.SetCost(kept, "per_key", 30))
+	release()
+	assert.Len(t, store.settles, 2)
+	ratelimit.Hold(t.Context())() // no request's
 }
 
 // A client that hangs up does not keep its cost from being settled.

@@ -79,3 +79,14 @@ func TestTicket(t *testing.T) {
 	require.Len(t, a.String(), 32)
 	require.Equal(t, "0102"+"0000000000000000000000000000", policy.Ticket{1, 2}.String())
 }
+
+// The tickets that follow one another differ, and keep the random half.
+func TestTicketNext(t *testing.T) {
+	seen := map[policy.Ticket]bool{}
+	first := policy.NewTicket()
+	for ticket := first; len(seen) < 1000; ticket = ticket.Next() {
+		require.False(t, seen[ticket])
+		require.Equal(t, first[:8], ticket[:8])
+		seen[ticket] = true
+	}
+}
