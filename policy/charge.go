@@ -23,7 +23,8 @@ type Charge struct {
 	// key alone, or one key would be counted in two places.
 	Partition string
 
-	// Units is how much is asked. Zero asks for nothing and is always allowed.
+	// Units is how much is asked. Zero asks for nothing and is always allowed. Of
+	// a concurrency limit a request takes one slot, however many units it asks.
 	Units int64
 }
 
@@ -57,14 +58,24 @@ func (c *Charge) SameState(d *Charge) bool {
 }
 
 // CheckCharges returns an error unless a store can take the charges: at most
-// [MaxCharges] of them, with valid limits and no negative units.
+// [MaxCharges] of them, with valid limits and no negative units, and one queue
+// at most.
 func CheckCharges(charges []Charge) error {
 	if len(charges) > MaxCharges {
 		return fmt.Errorf("policy: %d charges in one request: write at most %d", len(charges), MaxCharges)
 	}
+	queue := -1
 	for i := range charges {
 		if err := charges[i].check(i); err != nil {
 			return err
+		}
+		switch {
+		case charges[i].Limit.queue == 0:
+		case queue < 0:
+			queue = i
+		case !charges[i].SameState(&charges[queue]):
+			return fmt.Errorf("policy: charges %d (%s) and %d (%s) both have a queue: a request waits in one at most",
+				queue, charges[queue].Scope, i, charges[i].Scope)
 		}
 	}
 	return nil

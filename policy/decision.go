@@ -7,8 +7,9 @@ import "time"
 // Its Results are reused: a Store that is given a Decision twice writes to the
 // same slice, so that a repeated decision allocates nothing.
 type Decision struct {
-	// Verdict is Allowed or Refused. A request is Refused as soon as one of its
-	// charges is not Allowed, and then none was taken.
+	// Verdict is Allowed, Queued or Refused. A request is Refused as soon as one
+	// of its charges is Refused or Never, and then none was taken. It is Queued
+	// if one of them waits for a slot: then all others were taken.
 	Verdict Verdict
 
 	// Now is the instant of the decision, by the store's clock.

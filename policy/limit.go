@@ -18,6 +18,14 @@ const (
 	// MaxLog is the largest number of a [SlidingLog].
 	MaxLog = 10_000
 
+	// MaxSlots is the largest number of a [Concurrency], and the longest queue.
+	MaxSlots = 10_000
+
+	// MinLease and MaxLease bound the lease of a slot, and MaxLease the wait for
+	// one.
+	MinLease = 10 * time.Millisecond
+	MaxLease = time.Hour
+
 	// MinWindow and MaxWindow bound the window of a limit.
 	MinWindow = time.Millisecond
 	MaxWindow = 366 * 24 * time.Hour
@@ -29,14 +37,17 @@ const (
 // A Limit is how much is allowed: an algorithm and its numbers.
 //
 // Limits are made by constructors ([TokenBucket], [SlidingWindow],
-// [SlidingLog], [FixedWindow] and the shorthands [PerSecond] to [PerDay]) and
-// refined by methods that return a changed copy. A Limit is an immutable,
+// [SlidingLog], [FixedWindow], [Concurrency] and the shorthands [PerSecond] to
+// [PerDay]) and refined by methods that return a changed copy. A Limit is an immutable,
 // comparable value, safe for concurrent use. The zero Limit is invalid, and
 // so is one whose numbers are out of bounds: [Limit.Validate] says why.
 type Limit struct {
 	n         int64
 	burst     int64 // token bucket only: its size
-	window    int64 // microseconds
+	window    int64 // microseconds; 0 for slots
+	lease     int64 // slots only: microseconds
+	queue     int64 // slots only: how many may wait
+	wait      int64 // slots only: how long, in microseconds
 	name      string
 	id        uint64  // hash of name, algorithm and window
 	problem   *string // why the limit is invalid; nil if it is not
@@ -53,6 +64,7 @@ const (
 	AlgorithmSlidingWindow
 	AlgorithmSlidingLog
 	AlgorithmFixedWindow
+	AlgorithmConcurrency
 )
 
 // String returns the algorithm's name as people write it: "sliding window".
@@ -66,6 +78,8 @@ func (a Algorithm) String() string {
 		return "sliding log"
 	case AlgorithmFixedWindow:
 		return "fixed window"
+	case AlgorithmConcurrency:
+		return "concurrency"
 	}
 	return "Algorithm(" + strconv.Itoa(int(a)) + ")"
 }
@@ -125,6 +139,9 @@ func (l Limit) Named(name string) Limit {
 // twice its capacity, so that a client that goes on knocking stays out longer.
 // Without it, which is the default, a refusal changes nothing.
 func (l Limit) CountRefused() Limit {
+	if l.algorithm == AlgorithmConcurrency {
+		l.fail("it counts who is inside, and refusals never are: write no CountRefused")
+	}
 	l.refused = true
 	return l
 }
@@ -165,7 +182,7 @@ func (l Limit) N() int64 { return l.n }
 func (l Limit) Capacity() int64 { return l.burst }
 
 // Window returns the time in which the number is allowed: a minute for
-// PerMinute(60).
+// PerMinute(60). It is 0 for a limit that knows no such time.
 func (l Limit) Window() time.Duration { return time.Duration(l.window) * time.Microsecond }
 
 // CountsRefused tells whether the limit charges its own refusals.
@@ -180,6 +197,9 @@ func (l Limit) ID() uint64 { return l.id }
 func (l Limit) String() string {
 	if l.algorithm == 0 {
 		return "no limit"
+	}
+	if l.algorithm == AlgorithmConcurrency {
+		return l.describeConcurrency()
 	}
 	s := strconv.FormatInt(l.n, 10) + " per " + longDuration(l.Window())
 	switch l.algorithm {

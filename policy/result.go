@@ -16,7 +16,10 @@ const (
 	// Allowed means that there was room.
 	Allowed
 
-	// Refused means that there was none yet: RetryAfter says when.
+	// Queued means that the request has a place in the queue for a slot.
+	Queued
+
+	// Refused means that there was none yet: RetryAfter says when, if it is known.
 	Refused
 
 	// Never means that more units were asked than the limit can ever admit at
@@ -31,6 +34,8 @@ func (v Verdict) String() string {
 		return "unknown"
 	case Allowed:
 		return "allowed"
+	case Queued:
+		return "queued"
 	case Refused:
 		return "refused"
 	case Never:
@@ -43,8 +48,8 @@ func (v Verdict) String() string {
 // fields are those of a TokenBucket(60, time.Minute).WithBurst(120) that was
 // full, and of which 90 units were just taken.
 type Result struct {
-	// Verdict is Allowed, Refused or Never. A charge may be Allowed and its
-	// request refused by another: then nothing was taken here either.
+	// Verdict is Allowed, Queued, Refused or Never. A charge may be Allowed and
+	// its request refused by another: then nothing was taken here either.
 	Verdict Verdict
 
 	// Overflow tells that the store had no room left for this key, and counted
@@ -66,7 +71,8 @@ type Result struct {
 
 	// RetryAfter is how long a client that is alone with its limit has to wait
 	// until the units it asked for are admitted: 0 here. It is exact to the
-	// microsecond, and set for Refused only.
+	// microsecond, and set for Refused only. For slots it is 0: nobody knows
+	// when one comes free.
 	RetryAfter time.Duration
 
 	// ResetAfter is how long until the bucket is full, or the window ends: 90s.
@@ -77,7 +83,11 @@ type Result struct {
 	// taken: 1s. It is 0 while nothing is used.
 	NextAfter time.Duration
 
-	// Receipt says where an allowed charge went, for Settle.
+	// Queue is, of a Queued request, its place in the queue: 1 is the next one.
+	// Otherwise it is how many wait for a slot.
+	Queue int64
+
+	// Receipt says where an allowed or queued charge went, for Settle.
 	Receipt Receipt
 }
 
@@ -90,8 +100,8 @@ type Receipt struct {
 }
 
 // Tighter reports whether r binds a client more than s does. A refusal binds
-// more than an admission, Never more than any wait, and a longer wait more
-// than a shorter one. Of two admissions the one with the smaller share of its
+// more than a place in a queue, and that more than an admission; Never more than
+// any wait, and a longer wait more than a shorter one. Of two admissions the one with the smaller share of its
 // capacity left binds. On a tie it is false, so that the first of several wins.
 func (r Result) Tighter(s Result) bool {
 	if a, b := r.Verdict, s.Verdict; a != b {

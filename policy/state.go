@@ -22,6 +22,10 @@ type State struct {
 	// Log holds the entries of a sliding log, oldest first. A transition
 	// appends to it in place: a State with a log has one successor.
 	Log []Entry
+
+	// Leases holds the slots of a concurrency limit, and those who wait for one.
+	// It has one successor, too.
+	Leases []Lease
 }
 
 // An Entry of a sliding log: units taken at an instant.

@@ -34,6 +34,13 @@ import (
 //     replies that prove that nothing ran are followed up, within the context's
 //     deadline. A Settle may be sent again, for ten seconds.
 //  13. A Take whose caller has gone is given back when its reply arrives.
+//  14. A slot whose holder died comes free within one lease. A slot whose
+//     holder reaches the Store stays its own, however long the request; one
+//     that was lost all the same is reported to its holder.
+//  15. A full slot with room in its queue means queued: the request's other
+//     charges are held, the grant takes the slot, and leaving gives the rest
+//     back. Waiters are admitted in arrival order, are leased like holders, and
+//     are bounded. A request meets at most one queue.
 //  17. Changed numbers keep the usage; a changed algorithm or window starts
 //     afresh.
 //  18. Keys are opaque bytes: no key, however odd, collides with another or
@@ -41,8 +48,7 @@ import (
 //  19. A Store is safe for concurrent use, holds no lock across I/O, and stops
 //     its goroutines on Close.
 //
-// Sentences 14 to 16 are about limits that hold on to something, slots and
-// lock-outs, which no constructor makes yet.
+// Sentence 16 is about lock-outs, which no constructor makes yet.
 type Store interface {
 	// Take asks for the charges and writes what was decided to d. The error is
 	// nil whenever there is a decision, a refusal included. Otherwise nothing is
@@ -52,7 +58,23 @@ type Store interface {
 	// the Take for a later Settle.
 	Take(ctx context.Context, ticket Ticket, charges []Charge, d *Decision) error
 
-	// Settle corrects charges of an earlier Take. It counts once per ticket.
+	// Wait waits for the slot that the ticket was Queued for by a Take of the
+	// charge, and renews its place meanwhile. The result is Allowed once the
+	// ticket holds the slot, and Refused if it has lost its place: its lease had
+	// ended, or it was settled or reset. When the context ends first the error is
+	// the context's, and the ticket keeps its place for a lease: settle it, and
+	// what else the Take took, to zero.
+	Wait(ctx context.Context, ticket Ticket, charge Charge) (Result, error)
+
+	// Renew renews the leases of slots, and of places in queues, as many as there
+	// are: of many tickets at once. It writes to each how it stands. One fault
+	// leaves the results of all Unknown that it may have kept from the store, and
+	// is the error.
+	Renew(ctx context.Context, renewals []Renewal) error
+
+	// Settle corrects charges of an earlier Take. It counts once per ticket. A
+	// slot that is settled to zero comes free, and so does a place in a queue,
+	// whatever was settled by that ticket before.
 	Settle(ctx context.Context, ticket Ticket, settlements []Settlement) error
 
 	// Peek answers as Take would, and takes nothing.
@@ -66,7 +88,20 @@ type Store interface {
 	Close() error
 }
 
-// A Settlement corrects one charge of a Take that was allowed.
+// A Renewal asks for a lease to be renewed.
+type Renewal struct {
+	// Ticket is that of the Take.
+	Ticket Ticket
+
+	// Charge is the charge as it was taken.
+	Charge Charge
+
+	// Result is Allowed if the ticket holds its slot, Queued if it waits for it,
+	// and Refused if it has lost it. Renew sets it.
+	Result Result
+}
+
+// A Settlement corrects one charge of a Take that was allowed or queued.
 type Settlement struct {
 	// Charge is the charge as it was taken.
 	Charge Charge
@@ -74,7 +109,8 @@ type Settlement struct {
 	// Receipt is that of the charge's Result.
 	Receipt Receipt
 
-	// Total is what the charge should have taken. Zero gives it back whole.
+	// Total is what the charge should have taken. Zero gives it back whole, and
+	// frees a slot.
 	Total int64
 }
 

@@ -7,7 +7,9 @@ import "time"
 // for [Limit.CountRefused]), and what to tell the client.
 //
 // Zero units are always admitted and change nothing. Take panics on negative
-// units; stores refuse those, and invalid limits, at their door.
+// units; stores refuse those, and invalid limits, at their door. Of a
+// concurrency limit Take takes nothing and answers as Peek: its slots are
+// somebody's, so that [Limit.Enter] takes them.
 //
 //	l := PerMinute(60)
 //	s, r := l.Take(State{}, now, 45)
@@ -15,6 +17,9 @@ import "time"
 func (l Limit) Take(s State, now, units int64) (State, Result) {
 	after := s
 	e, used, verdict := l.judge(&s, now, units)
+	if l.algorithm == AlgorithmConcurrency {
+		return after, l.report(&s, e, used, now, units, verdict, false)
+	}
 	add := int64(0)
 	switch {
 	case verdict == Allowed:
@@ -47,7 +52,8 @@ func (l Limit) DrainedAt(s State) int64 { return l.drainedAt(&s, l.elapsed(s.At)
 // which.
 func (l Limit) Report(s State, now, units int64, verdict Verdict, taken bool) Result {
 	e := int64(0)
-	if l.algorithm != AlgorithmSlidingLog || len(s.Log) > 0 {
+	listed := l.algorithm == AlgorithmSlidingLog || l.algorithm == AlgorithmConcurrency
+	if !listed || len(s.Log)+len(s.Leases) > 0 {
 		e = l.advance(&s, now)
 	}
 	return l.report(&s, e, l.used(&s, e), now, units, verdict, taken)
@@ -63,6 +69,8 @@ func (l *Limit) judge(s *State, now, units int64) (e, used int64, v Verdict) {
 	e = l.advance(s, now)
 	used = l.used(s, e)
 	switch {
+	case l.algorithm == AlgorithmConcurrency:
+		return e, used, l.judgeConcurrency(s, units)
 	case units > l.burst:
 		return e, used, Never
 	case units > 0 && used+units > l.burst:
@@ -73,6 +81,13 @@ func (l *Limit) judge(s *State, now, units int64) (e, used int64, v Verdict) {
 
 // report describes an advanced state.
 func (l *Limit) report(s *State, e, used, now, units int64, verdict Verdict, taken bool) Result {
+	if l.algorithm == AlgorithmConcurrency {
+		r := l.reportConcurrency(s, verdict)
+		if taken {
+			r.Receipt.At = s.At
+		}
+		return r
+	}
 	r := Result{
 		Verdict:   verdict,
 		Limit:     l.n,
@@ -101,7 +116,8 @@ func (l *Limit) report(s *State, e, used, now, units int64, verdict Verdict, tak
 // and should have taken total. It never refuses: the state may end beyond the
 // limit, or be given units back. The correction goes where the charge went, to
 // the window of the receipt if that still counts, and never frees more than
-// the charge still occupies.
+// the charge still occupies. The slots of a concurrency limit it leaves alone:
+// [Limit.Leave] frees them.
 //
 // It returns the state after, and the result as of now.
 func (l Limit) Settle(s State, now int64, receipt Receipt, taken, total int64) (State, Result) {
@@ -113,6 +129,7 @@ func (l Limit) Settle(s State, now int64, receipt Receipt, taken, total int64) (
 	taken, total = min(taken, maxUsed), min(total, maxUsed)
 	switch {
 	case taken == total:
+	case l.algorithm == AlgorithmConcurrency:
 	case l.algorithm == AlgorithmTokenBucket:
 		settled = l.settleTokenBucket(&s, receipt, taken, total)
 	case l.algorithm == AlgorithmSlidingWindow:
@@ -147,6 +164,8 @@ func (l *Limit) advance(s *State, now int64) int64 {
 		return e
 	}
 	switch l.algorithm {
+	case AlgorithmConcurrency:
+		l.advanceConcurrency(s, now)
 	case AlgorithmTokenBucket:
 		l.advanceTokenBucket(s, now)
 	case AlgorithmSlidingWindow:

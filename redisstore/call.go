@@ -18,8 +18,9 @@ const (
 	kindReset  = 4
 
 	statusAllowed = 1
-	statusRefused = 2
-	statusForeign = 3
+	statusQueued  = 2
+	statusRefused = 3
+	statusForeign = 5
 )
 
 // A call is what one request asks of one partition: the unit that is decided

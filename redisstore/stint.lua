@@ -38,8 +38,8 @@
 local MARK = 'S\1'                      -- of stint, and of this layout's version
 local BUCKET, WINDOW, LOG, FIXED = 1, 2, 3, 4
 local TAKE, PEEK, SETTLE = 1, 2, 3
-local ALLOWED, REFUSED, NEVER = 1, 2, 3 -- verdicts; the first two are statuses too
-local FOREIGN = 3
+local ALLOWED, QUEUED, REFUSED, NEVER = 1, 2, 3, 4 -- verdicts; the first three are statuses too
+local FOREIGN = 5
 local EXACT = 9007199254740992          -- 2^53
 local MAX_INSTANT = 4503599627370496    -- 2^52
 local MAX_USED = 1125899906842624       -- 2^50
