@@ -87,6 +87,7 @@ func New(c Config) (*Limiter, error) {
 	if l.store == nil {
 		l.store, l.ownsStore = memstore.New(memstore.Options{}), true
 	}
+	l.leases = &leases{store: l.store}
 	_, l.inMemory = l.store.(*memstore.Store)
 	return l, nil
 }

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"strconv"
+	"time"
 
 	"github.com/stint-go/stint/policy"
 	"github.com/stint-go/stint/respond"
@@ -26,6 +27,9 @@ type Event struct {
 
 	// Reason is why the request was refused; "" if it was not.
 	Reason respond.Reason
+
+	// Waited is how long the request waited in a queue.
+	Waited time.Duration
 
 	// Err is what went wrong: in the store, a key, a cost or a choice of limits.
 	// It is nil for what is allowed, and for refusals that limits decided. Never
@@ -56,8 +60,16 @@ const (
 	// other new keys of the rule. It comes beside one of the kinds above.
 	Overflowed
 
-	// SettleFailed: units could not be given back or corrected.
+	// SettleFailed: units could not be given back or corrected, or a slot not
+	// freed, which then comes free by itself.
 	SettleFailed
+
+	// RenewFailed: slots could not be renewed. They are lost unless a later
+	// renewal comes in time.
+	RenewFailed
+
+	// SlotLost: a request has lost a slot that it holds; see [Lost].
+	SlotLost
 )
 
 // String returns "allowed", "refused" and so on.
@@ -75,6 +87,10 @@ func (k Kind) String() string {
 		return "overflowed"
 	case SettleFailed:
 		return "settle failed"
+	case RenewFailed:
+		return "renew failed"
+	case SlotLost:
+		return "slot lost"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }

@@ -22,8 +22,8 @@ func NewLedger(ctx context.Context) context.Context { return &ledger{Context: ct
 // release is called: for work that goes on in the background, or on a hijacked
 // connection. Costs can be set until then. To call release again does nothing.
 //
-// Call Hold in the handler, with the context of its request. With another
-// context there is nothing to keep.
+// Call Hold in the handler, with the context of its request, or with one of
+// [NewLedger]. With another context there is nothing to keep.
 func Hold(ctx context.Context) (release func()) {
 	led := ledgerOf(ctx)
 	if led == nil || !led.hold() {
@@ -41,6 +41,8 @@ type ledger struct {
 	holds int   // handlers under way, and Holds: the last one settles
 	over  bool  // the last one has
 	first *pass // what was taken, in the order of the limiters
+
+	lost chan struct{} // closed when a slot was lost; nil if nobody asked
 }
 
 var ledgerKey any = new(byte)
@@ -72,11 +74,15 @@ func open(r *http.Request, p *pass) (*http.Request, *ledger) {
 	led := &opened.ledger
 	led.Context, led.holds, led.first = r.Context(), 1, p
 	opened.request = *r.WithContext(led)
+	p.lease(led)
 	return &opened.request, led
 }
 
 // record keeps what a pass took. From then on the pass is the ledger's.
 func (led *ledger) record(p *pass) {
+	if led.held() {
+		p.lease(led)
+	}
 	led.mu.Lock()
 	defer led.mu.Unlock()
 	last := &led.first
@@ -117,6 +123,7 @@ func (led *ledger) giveBack(r *respond.Report) {
 	led.mu.Unlock()
 	for p != nil {
 		next := p.next
+		p.unlease()
 		if !p.settled && p.giveBack(led.Context) {
 			p.giveBackResults()
 		}
@@ -130,11 +137,19 @@ func (led *ledger) giveBack(r *respond.Report) {
 func (led *ledger) hold() bool {
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	if led.holds == 0 {
+	if led.over {
 		return false
 	}
 	led.holds++
 	return true
+}
+
+// held tells whether anybody will settle. A slot that is taken in a ledger that
+// nobody holds is not renewed.
+func (led *ledger) held() bool {
+	led.mu.Lock()
+	defer led.mu.Unlock()
+	return led.holds > 0
 }
 
 // enter is hold for a handler: it opens what nobody holds.
@@ -158,9 +173,7 @@ func (led *ledger) release() {
 	led.mu.Unlock()
 	for p != nil {
 		next := p.next
-		if p.totals != nil && !p.settled {
-			p.limiter.settle(led.Context, p.ticket, p.settlements())
-		}
+		p.settle(led.Context)
 		p.free()
 		p = next
 	}

@@ -16,12 +16,14 @@ type Limiter struct {
 	name      string
 	store     policy.Store
 	ownsStore bool
+	shared    bool // store and leases are another Limiter's to close
 	inMemory  bool // the store answers without I/O
 	rules     []*rule
 	style     respond.Style
 	budget    time.Duration
 	observe   func(Event)
 	alarm     *alarm
+	leases    *leases
 }
 
 // Handler returns next with the limits in front of it: a middleware for chi's
@@ -30,7 +32,8 @@ type Limiter struct {
 //
 // A request that every rule allows is served with header fields that tell how it
 // stands, and any other is refused, in the Limiter's Style. The response writer
-// is handed on as it is. The request is handed on with a context that leads to
+// is handed on as it is, unless a rule has Settle: then it is wrapped, and does
+// all that it did. The request is handed on with a context that leads to
 // the ledger of what was taken; see [NewLedger].
 //
 // If the request's context has ended when the decision falls, the request is
@@ -49,7 +52,7 @@ func (l *Limiter) Handler(next http.Handler) http.Handler {
 // trip. It shares l's name, store and counts; closing it does nothing.
 func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 	wider := *l
-	wider.ownsStore = false
+	wider.shared = true
 	wider.rules = slices.Clip(l.rules)
 	if err := wider.add(rules); err != nil {
 		return nil, err
@@ -57,9 +60,14 @@ func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 	return &wider, nil
 }
 
-// Close ends what the Limiter started: its own store, if it was given none.
+// Close ends what the Limiter started: the renewing of slots, so that those that
+// are still held come free in a lease, and its own store, if it was given none.
 // After that its rules fail as they say, open or closed.
 func (l *Limiter) Close() error {
+	if l.shared {
+		return nil
+	}
+	l.leases.close()
 	if l.ownsStore {
 		return l.store.Close()
 	}
@@ -68,7 +76,7 @@ func (l *Limiter) Close() error {
 
 func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	p := l.newPass(r, ledgerOf(r.Context()))
-	p.decide()
+	p.decide(w)
 	switch {
 	case p.gone:
 		p.abandon()
@@ -98,6 +106,10 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	}
 	p.request, p.ledger = nil, nil
 	defer led.release() // also after a panic
+	if p.outcome {
+		p.serveObserved(led, w, r, next)
+		return
+	}
 	next.ServeHTTP(w, r)
 }
 

@@ -27,7 +27,10 @@ type pass struct {
 	ticket  policy.Ticket
 	settled bool // a ticket settles once
 
-	decided  bool // the store answered, and charges were asked
+	leases   []*lease      // slots that it holds
+	waited   time.Duration // in a queue
+	outcome  bool          // a rule settles by the response
+	decided  bool          // the store answered, and charges were asked
 	decision policy.Decision
 	gone     bool           // the client is
 	reason   respond.Reason // why the request is refused, or ""
@@ -47,15 +50,18 @@ func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 
 // free ends the pass. It keeps the memory, and forgets the request.
 func (p *pass) free() {
-	p.rules, p.charges, p.totals = p.rules[:0], p.charges[:0], nil
+	clear(p.leases)
+	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
+	p.waited, p.outcome = 0, false
 	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.reason, p.rule, p.err = false, false, false, "", nil, nil
 	p.decision.Verdict = policy.Unknown
 	passes.Put(p)
 }
 
-// decide asks the store for what the rules charge.
-func (p *pass) decide() {
+// decide asks the store for what the rules charge, and waits if it has to. The
+// response writer may be nil.
+func (p *pass) decide(w http.ResponseWriter) {
 	client := p.request.Context()
 	if p.gone = client.Err() != nil; p.gone {
 		return
@@ -65,6 +71,9 @@ func (p *pass) decide() {
 		ctx, cancel := p.limiter.bounded(client)
 		p.judge(p.limiter.store.Take(ctx, p.ticket, p.charges, &p.decision))
 		cancel()
+		if p.decided && p.decision.Verdict == policy.Queued {
+			p.queue(w)
+		}
 	}
 	p.gone = client.Err() != nil
 }
@@ -83,7 +92,7 @@ func (p *pass) peek() {
 // ledger has. It is false if the request is refused for a rule's sake.
 func (p *pass) gather() bool {
 	for _, r := range p.limiter.rules {
-		if !p.charge(r) {
+		if !p.charge(r, false) {
 			p.rule = r
 			return false
 		}
@@ -94,7 +103,8 @@ func (p *pass) gather() bool {
 	return true
 }
 
-func (p *pass) charge(r *rule) bool {
+// charge collects the charges of a rule: of no units, if it is only to look.
+func (p *pass) charge(r *rule, look bool) bool {
 	if r.Skip != nil && r.Skip(p.request) {
 		return true
 	}
@@ -109,9 +119,11 @@ func (p *pass) charge(r *rule) bool {
 	if err != nil {
 		return p.fault(respond.NoKey, err)
 	}
-	units, err := r.costOf(p.request)
-	if err != nil {
-		return p.fault(respond.InvalidCost, err)
+	units := int64(0)
+	if !look {
+		if units, err = r.costOf(p.request); err != nil {
+			return p.fault(respond.InvalidCost, err)
+		}
 	}
 	for i := range limits {
 		// In place, since a charge is large.
@@ -124,6 +136,7 @@ func (p *pass) charge(r *rule) bool {
 			continue
 		}
 		p.rules = append(p.rules, r)
+		p.outcome = p.outcome || r.Settle != nil
 	}
 	return true
 }
@@ -151,15 +164,12 @@ func (p *pass) judge(err error) {
 		return
 	}
 	p.decided = true
-	if p.decision.Verdict == policy.Allowed {
+	if p.decision.Verdict != policy.Refused {
 		return
 	}
-	p.reason = respond.RateLimitExceeded
 	b := p.decision.Binding()
-	p.rule = p.rules[b]
-	if p.decision.Results[b].Verdict == policy.Never {
-		p.reason = respond.CostTooHigh
-	}
+	st := respond.Standing{Limit: p.charges[b].Limit, Result: p.decision.Results[b]}
+	p.reason, p.rule = st.Reason(), p.rules[b]
 }
 
 // refuse gives back what outer limiters took and returns the report to send.
@@ -185,7 +195,7 @@ func (p *pass) abandon() {
 
 // undo gives back what the pass itself took.
 func (p *pass) undo() {
-	if p.decided && p.decision.Verdict == policy.Allowed {
+	if p.decided && p.decision.Verdict != policy.Refused {
 		p.giveBack(p.request.Context())
 	}
 }
@@ -206,7 +216,7 @@ func (p *pass) tellOwn(r *respond.Report) {
 	for i, rule := range p.rules {
 		r.Standings = append(r.Standings, respond.Standing{})
 		st := &r.Standings[len(r.Standings)-1]
-		st.Limiter, st.Rule, st.Limit, st.Result = rule.limiter, rule.Name, p.charges[i].Limit, p.decision.Results[i]
+		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
 	}
 }
 
@@ -231,15 +241,52 @@ func (p *pass) setTotal(i int, total int64) {
 	p.totals[i] = total
 }
 
-// settlements returns what to correct.
+// settlements returns what to correct, and the slots, which come free.
 func (p *pass) settlements() []policy.Settlement {
 	settlements := make([]policy.Settlement, 0, len(p.charges))
-	for i, total := range p.totals {
-		if c := &p.charges[i]; total != c.Units {
-			settlements = append(settlements, policy.Settlement{Charge: *c, Receipt: p.decision.Results[i].Receipt, Total: total})
+	for i := range p.charges {
+		c, total := &p.charges[i], int64(0)
+		if c.Limit.Lease() == 0 {
+			if p.totals == nil || p.totals[i] == c.Units {
+				continue
+			}
+			total = p.totals[i]
+		} else if c.Units == 0 {
+			continue
 		}
+		settlements = append(settlements, policy.Settlement{Charge: *c, Receipt: p.decision.Results[i].Receipt, Total: total})
 	}
 	return settlements
+}
+
+// lease has the slots that the pass took renewed while it holds them.
+func (p *pass) lease(led *ledger) {
+	for i := range p.charges {
+		c := &p.charges[i]
+		if c.Limit.Lease() == 0 || c.Units == 0 || !p.decided {
+			continue
+		}
+		now := time.Now()
+		l := &lease{ticket: p.ticket, charge: *c, limiter: p.limiter, rule: p.rules[i], ledger: led, taken: now, renewed: now}
+		p.leases = append(p.leases, l)
+		p.limiter.leases.add(l)
+	}
+}
+
+// unlease ends the renewals of the slots.
+func (p *pass) unlease() {
+	for _, l := range p.leases {
+		p.limiter.leases.remove(l)
+		l.rule.hold.add(time.Since(l.taken))
+	}
+}
+
+// settle settles what is to be settled when all is over.
+func (p *pass) settle(ctx context.Context) {
+	p.unlease()
+	if (p.totals != nil && !p.settled) || len(p.leases) > 0 {
+		p.limiter.settle(ctx, p.ticket, p.settlements())
+	}
 }
 
 // giveBack gives back all that was taken, and tells whether the store agreed.
@@ -258,6 +305,12 @@ func (p *pass) giveBack(ctx context.Context) bool {
 func (p *pass) giveBackResults() {
 	for i := range p.decision.Results {
 		r, c := &p.decision.Results[i], &p.charges[i]
+		if c.Limit.Lease() > 0 {
+			if r.Verdict == policy.Allowed {
+				r.Used, r.Remaining = max(0, r.Used-1), min(r.Capacity, r.Remaining+1)
+			}
+			continue
+		}
 		r.Used = max(0, r.Used-c.Units)
 		r.Remaining = max(0, r.Capacity-r.Used)
 		switch {
@@ -282,7 +335,7 @@ func refill(l policy.Limit, units int64) time.Duration {
 // announce emits the events of the decision.
 func (p *pass) announce() {
 	l := p.limiter
-	e := Event{Reason: p.reason, Err: p.err}
+	e := Event{Reason: p.reason, Err: p.err, Waited: p.waited}
 	switch {
 	case p.gone:
 		e.Kind, e.Reason = Abandoned, ""

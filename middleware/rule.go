@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -19,6 +20,11 @@ type Rule struct {
 	// Name names the rule in header fields and events, and in the store: counts
 	// are kept under it. It is required, and one of its kind in a Limiter.
 	Name string
+
+	// Scope is what clients are told of whose count it is, such as per_workspace,
+	// where several rules are about the same: in [respond.Fields] and refusals.
+	// Empty means Name.
+	Scope string
 
 	// Key says under whose key a request is counted. It is required.
 	Key KeyFunc
@@ -48,6 +54,13 @@ type Rule struct {
 	// reason invalid_cost. Nil means 1. A cost known only afterwards is
 	// corrected with [SetCost].
 	Cost func(*http.Request) (int64, error)
+
+	// Settle says what a request has cost in the end, by its [Outcome], where that
+	// differs from Cost: nothing if the server failed, say, or as much as was
+	// written. It is called when the handler has returned, after any [SetCost],
+	// and corrects the rule's count as that does. Less than zero is zero. Nil
+	// means that the response does not matter.
+	Settle func(*http.Request, Outcome) int64
 
 	// Skip lets a request pass the rule uncounted, as [Preflight] does for CORS
 	// or an allow-list for partners. Nil means that it skips none.
@@ -91,6 +104,7 @@ type rule struct {
 	Rule
 	limiter string
 	scope   policy.Scope
+	hold    meanHold
 }
 
 // add appends rules to the limiter's.
@@ -100,7 +114,7 @@ func (l *Limiter) add(rules []Rule) error {
 		if err := l.checkRule(&r); err != nil {
 			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
 		}
-		r.Limits = slices.Clone(r.Limits)
+		r.Limits, r.Scope = slices.Clone(r.Limits), cmp.Or(r.Scope, r.Name)
 		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name)})
 	}
 	n := 0
@@ -120,6 +134,11 @@ func (l *Limiter) checkRule(r *Rule) error {
 	for i, other := range l.rules {
 		if other.Name == r.Name {
 			return fmt.Errorf("rule %d has this name: write another, since counts are kept under it", i+1)
+		}
+	}
+	if r.Scope != "" {
+		if err := policy.CheckName(r.Scope); err != nil {
+			return fmt.Errorf("Scope: %w", err)
 		}
 	}
 	switch {

@@ -1,6 +1,7 @@
 package respond
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -61,7 +62,7 @@ type Fields struct {
 	Used       string // what counts against the capacity: 12
 	Reset      string // the end of the window or, if refused, when to come back
 	ResetAfter string // the same in whole seconds from now, rounded up: 12
-	Scope      string // the rule's name: per_key
+	Scope      string // whose count it is, by the standing's Scope or the rule's name: per_key
 
 	// ResetAs is how Reset is written: as seconds since 1970, by default.
 	ResetAs ResetFormat
@@ -151,7 +152,7 @@ func (f *Fields) fill(s sheet, r *Report, st *Standing, suffix string) sheet {
 	s = s.integer(f.ResetAfter, suffix, ceilSeconds(after))
 	if f.Scope != "" {
 		s = s.begin(f.Scope, suffix)
-		s.text = appendPrintable(s.text, st.Rule)
+		s.text = appendPrintable(s.text, cmp.Or(st.Scope, st.Rule))
 	}
 	return s
 }

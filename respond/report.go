@@ -24,17 +24,25 @@ type Report struct {
 type Standing struct {
 	Limiter string        // name of the limiter: "api"
 	Rule    string        // name of the rule: "per_key"
+	Scope   string        // what clients are told of whose count it is; empty means Rule
 	Limit   policy.Limit  // 60 per minute
 	Result  policy.Result // 48 of 60 remaining
 }
 
-// Reason returns why the standing refuses: [CostTooHigh] or
-// [RateLimitExceeded], and nothing if it does not.
+// Reason returns why the standing refuses: [CostTooHigh], for slots
+// [ConcurrencyExceeded] or, if they have a queue, [QueueFull], and otherwise
+// [RateLimitExceeded]. It is nothing if it does not refuse.
 func (s *Standing) Reason() Reason {
 	switch s.Result.Verdict {
 	case policy.Never:
 		return CostTooHigh
 	case policy.Refused:
+		if s.Limit.Algorithm() == policy.AlgorithmConcurrency {
+			if length, _ := s.Limit.Queue(); length > 0 {
+				return QueueFull
+			}
+			return ConcurrencyExceeded
+		}
 		return RateLimitExceeded
 	}
 	return ""

@@ -1,6 +1,7 @@
 // Nudg3 serves an API that keeps the general promises of Nudg3's page on rate
 // limits: three sliding windows for each API key, by tier, decided together,
-// with the page's nine header fields, and open when Redis is away.
+// with the page's nine header fields, and open when Redis is away; and exports,
+// ten an hour and one at a time, which wait their turn and are closed without it.
 //
 //	go run ./_examples/nudg3
 package main
@@ -40,6 +41,8 @@ var style = respond.Style{
 				Message:    fmt.Sprintf("Rate limit exceeded. Try again in %d seconds.", d.Seconds()),
 				RetryAfter: d.Seconds(),
 			}}
+		case respond.ConcurrencyExceeded, respond.QueueFull, respond.QueueTimeout:
+			return failure{Error: problem{Code: string(d.Reason), Message: d.Detail, RetryAfter: d.Seconds()}}
 		default:
 			return failure{Error: problem{Code: string(d.Reason), Message: d.Detail}}
 		}
@@ -54,15 +57,24 @@ func routes(store policy.Store) http.Handler {
 			Fail: ratelimit.FailOpen,
 		}},
 	}))
+	// Both sets are asked in one round trip.
+	exports := ratelimit.Must(limits.With(exportRules...))
 
 	r := chi.NewRouter()
 	r.Use(chimiddleware.GetHead)
 	r.NotFound(notFound)
 	r.MethodNotAllowed(methodNotAllowed)
 	r.Route("/api/v1", func(r chi.Router) { // its 404 and 405 are those of the root
-		r.Use(requireKey, limits.Handler)
-		r.Get("/brands", listBrands)
-		r.Get("/dashboard", showDashboard)
+		r.Use(requireKey)
+		r.Group(func(r chi.Router) {
+			r.Use(limits.Handler)
+			r.Get("/brands", listBrands)
+			r.Get("/dashboard", showDashboard)
+			r.Get("/exports/chat-responses/statistics", showStatistics)
+		})
+		r.With(exports.Handler).Post("/exports/chat-responses", exportResponses)
+		r.NotFound(limits.Handler(http.HandlerFunc(notFound)).ServeHTTP)
+		r.MethodNotAllowed(limits.Handler(http.HandlerFunc(methodNotAllowed)).ServeHTTP)
 	})
 	return r
 }
@@ -71,9 +83,14 @@ func notFound(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusNotFound, failure{Error: problem{Code: "not_found", Message: "There is nothing here."}})
 }
 
-func methodNotAllowed(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Allow", "GET, HEAD")
-	writeJSON(w, http.StatusMethodNotAllowed, failure{Error: problem{Code: "method_not_allowed", Message: "Allowed here: GET, HEAD."}})
+// methodNotAllowed answers requests of methods that a path does not have.
+func methodNotAllowed(w http.ResponseWriter, r *http.Request) {
+	allowed := "GET, HEAD"
+	if strings.HasSuffix(r.URL.Path, "/exports/chat-responses") {
+		allowed = "POST"
+	}
+	w.Header().Set("Allow", allowed)
+	writeJSON(w, http.StatusMethodNotAllowed, failure{Error: problem{Code: "method_not_allowed", Message: "Allowed here: " + allowed + "."}})
 }
 
 // tier tells the plan of the request's key. A real service looks it up.

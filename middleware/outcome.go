@@ -1,0 +1,108 @@
+package middleware
+
+import (
+	"net/http"
+	"time"
+
+	"github.com/felixge/httpsnoop"
+
+	"github.com/stint-go/stint/policy"
+)
+
+// An Outcome is how a request ended, for [Rule.Settle].
+type Outcome struct {
+	// Status is that of the response: 200 if the handler wrote none, and 500 if
+	// it panicked before it did.
+	Status int
+
+	// Written is the length of the body as the handler wrote it, in bytes.
+	Written int64
+
+	// Elapsed is how long the handler took.
+	Elapsed time.Duration
+
+	// Cost is what the rule has cost so far, in units: as charged, or as SetCost
+	// said.
+	Cost int64
+}
+
+// serveObserved serves the request, and settles then what the pass's rules say of the
+// outcome. The response writer is wrapped for this, with all that it can do.
+func (p *pass) serveObserved(led *ledger, w http.ResponseWriter, r *http.Request, next http.Handler) {
+	l, ticket := p.limiter, p.ticket // the pass may be another request's in the end
+	var m httpsnoop.Metrics
+	began, panicked := time.Now(), true
+	defer func() {
+		o := Outcome{Status: m.Code, Written: m.Written, Elapsed: time.Since(began)}
+		switch {
+		case o.Status > 0:
+		case panicked && m.Written == 0:
+			o.Status = http.StatusInternalServerError
+		default:
+			o.Status = http.StatusOK
+		}
+		led.conclude(l, ticket, r, o)
+	}()
+	m.CaptureMetrics(w, func(w http.ResponseWriter) { next.ServeHTTP(w, r) })
+	panicked = false
+}
+
+// conclude sets what a request has cost by its outcome, under the rules of one
+// limiter's take, if the ledger still has that.
+func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o Outcome) {
+	for _, rule := range l.rules {
+		if rule.Settle == nil {
+			continue
+		}
+		cost, ok := led.costOf(l, ticket, rule)
+		if !ok {
+			continue
+		}
+		o.Cost = cost
+		if total := max(0, rule.Settle(r, o)); total != cost {
+			led.setCostOf(l, ticket, rule, total)
+		}
+	}
+}
+
+// costOf returns what a rule has cost so far.
+func (led *ledger) costOf(l *Limiter, ticket policy.Ticket, r *rule) (cost int64, ok bool) {
+	led.mu.Lock()
+	defer led.mu.Unlock()
+	p := led.pass(l, ticket)
+	if p == nil {
+		return 0, false
+	}
+	for i := range p.rules {
+		if p.rules[i] == r {
+			if p.totals != nil {
+				return p.totals[i], true
+			}
+			return p.charges[i].Units, true
+		}
+	}
+	return 0, false
+}
+
+func (led *ledger) setCostOf(l *Limiter, ticket policy.Ticket, r *rule, total int64) {
+	led.mu.Lock()
+	defer led.mu.Unlock()
+	if p := led.pass(l, ticket); p != nil {
+		for i := range p.rules {
+			if p.rules[i] == r {
+				p.setTotal(i, total)
+			}
+		}
+	}
+}
+
+// pass returns what a limiter took by a ticket, or nil. It is called with the
+// lock.
+func (led *ledger) pass(l *Limiter, ticket policy.Ticket) *pass {
+	for p := led.first; p != nil; p = p.next {
+		if p.limiter == l && p.ticket == ticket && p.decided {
+			return p
+		}
+	}
+	return nil
+}

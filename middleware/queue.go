@@ -1,0 +1,197 @@
+package middleware
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/respond"
+)
+
+// queue waits for the slot that the decision is queued for. Afterwards the
+// decision is Allowed, or there is a reason, or the client has gone and the
+// decision is still Queued.
+func (p *pass) queue(w http.ResponseWriter) {
+	client := p.request.Context()
+	i := p.queued()
+	rule, charge := p.rules[i], &p.charges[i]
+	length, wait := charge.Limit.Queue()
+	expected := rule.expect(p.decision.Results[i].Queue, charge.Limit.N())
+	if deadline, ok := client.Deadline(); ok {
+		wait = min(wait, time.Until(deadline))
+	}
+	if length > 0 && expected > wait {
+		p.leave(i, expected)
+		return
+	}
+
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(client, wait)
+	defer cancel()
+	body := readAhead(p.request)
+	for tries := 0; ; tries++ {
+		result, err := p.limiter.store.Wait(ctx, p.ticket, *charge)
+		if err == nil && result.Verdict == policy.Refused && tries < maxRequeues {
+			result, err = p.requeue(charge)
+			if err == nil && result.Verdict == policy.Queued {
+				continue
+			}
+		}
+		p.waited = time.Since(began)
+		switch {
+		case client.Err() != nil:
+			body.abandon(w)
+		case err == nil && result.Verdict == policy.Allowed:
+			if body.join(client) {
+				p.decision.Results[i], p.decision.Verdict = result, policy.Allowed
+			}
+		case err == nil, errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
+			body.abandon(w)
+			p.leave(i, expected)
+		default:
+			p.err = err
+			if rule.Fail == FailClosed {
+				body.abandon(w)
+				p.giveBack(client)
+				p.decided, p.reason, p.rule = false, respond.StoreUnavailable, rule
+			} else if body.join(client) {
+				p.decision.Verdict = policy.Allowed
+			}
+		}
+		return
+	}
+}
+
+// maxRequeues is how often a request whose place was lost, with all that the
+// store had, asks for another.
+const maxRequeues = 3
+
+// queued returns which charge waits.
+func (p *pass) queued() int {
+	for i := range p.decision.Results {
+		if p.decision.Results[i].Verdict == policy.Queued {
+			return i
+		}
+	}
+	return -1 // a Store that says Queued says for which
+}
+
+// requeue asks for a place again. The request's other charges are held on.
+func (p *pass) requeue(charge *policy.Charge) (policy.Result, error) {
+	ctx, cancel := p.limiter.bounded(p.request.Context())
+	defer cancel()
+	var d policy.Decision
+	if err := p.limiter.store.Take(ctx, p.ticket, []policy.Charge{*charge}, &d); err != nil {
+		return policy.Result{}, err
+	}
+	return d.Results[0], nil
+}
+
+// leave gives up the place of the i-th charge, and all else.
+func (p *pass) leave(i int, expected time.Duration) {
+	p.giveBack(p.request.Context())
+	p.giveBackResults()
+	p.decision.Results[i].Verdict, p.decision.Results[i].RetryAfter = policy.Refused, expected
+	p.decision.Verdict = policy.Refused
+	p.reason, p.rule = respond.QueueTimeout, p.rules[i]
+}
+
+// A meanHold is how long a rule's requests hold a slot, in nanoseconds: a mean
+// that forgets, of this process alone. Zero means that none has ended yet.
+type meanHold struct{ atomic.Int64 }
+
+func (m *meanHold) add(held time.Duration) {
+	const weight = 8
+	for {
+		old := m.Load()
+		mean := int64(held)
+		if old > 0 {
+			mean = old + (int64(held)-old)/weight
+		}
+		if m.CompareAndSwap(old, max(mean, 1)) {
+			return
+		}
+	}
+}
+
+// expect returns how long the request at a place of a queue for n slots is
+// expected to wait, as far as that is known.
+func (r *rule) expect(place, n int64) time.Duration {
+	return time.Duration(float64(r.hold.Load()) * float64(place) / float64(n))
+}
+
+// An ahead is a small body that is read while its request waits: net/http
+// notices that a client has gone only once the body has been read.
+type ahead struct {
+	request *http.Request
+	done    chan struct{}
+	read    []byte
+	err     error
+}
+
+// maxAhead is the largest body that is read ahead. Of a larger one the end of
+// its client is noticed at the end of the wait.
+const maxAhead = 64 << 10
+
+// readAhead begins to read the body, if it is a small one. A nil ahead is that of
+// a request without.
+func readAhead(r *http.Request) *ahead {
+	if r.Body == nil || r.Body == http.NoBody || r.ContentLength > maxAhead {
+		return nil
+	}
+	a := &ahead{request: r, done: make(chan struct{})}
+	body := r.Body
+	go func() {
+		defer close(a.done)
+		a.read, a.err = io.ReadAll(io.LimitReader(body, maxAhead))
+	}()
+	return a
+}
+
+// join puts the body back together for the handler. It is false if the client
+// goes before it has sent it.
+func (a *ahead) join(client context.Context) bool {
+	if a == nil {
+		return true
+	}
+	select {
+	case <-a.done:
+	case <-client.Done():
+		return false
+	}
+	body := a.request.Body
+	rest := io.Reader(body) // more than was read, or the end
+	if a.err != nil {
+		rest = failing{a.err}
+	}
+	a.request.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(a.read), rest), body}
+	return true
+}
+
+// abandon ends the reading, for a request that is not served. The connection
+// ends with it, where the client has not sent all.
+func (a *ahead) abandon(w http.ResponseWriter) {
+	if a == nil {
+		return
+	}
+	select {
+	case <-a.done:
+		return
+	default:
+	}
+	if w != nil && http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) == nil {
+		<-a.done
+	}
+}
+
+type failing struct{ err error }
+
+func (f failing) Read([]byte) (int, error) { return 0, f.err }
