@@ -31,7 +31,7 @@ func (l *Limiter) Check(r *http.Request) (*respond.Report, error) {
 		p.undo()
 		err = r.Context().Err()
 	case p.reason != "":
-		report.Denial = respond.Deny(p.reason, report)
+		report.Denial = p.deny(report)
 	case p.ledger != nil:
 		p.announce()
 		led := p.ledger
@@ -54,7 +54,7 @@ func (l *Limiter) Peek(r *http.Request) (*respond.Report, error) {
 	report := new(respond.Report)
 	p.tell(report)
 	if p.reason != "" {
-		report.Denial = respond.Deny(p.reason, report)
+		report.Denial = p.deny(report)
 	}
 	return report, p.err
 }

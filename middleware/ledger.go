@@ -104,6 +104,20 @@ func (led *ledger) has(store policy.Store, c *policy.Charge) bool {
 	return false
 }
 
+// queues tells whether what was taken has a queue.
+func (led *ledger) queues() bool {
+	led.mu.Lock()
+	defer led.mu.Unlock()
+	for p := led.first; p != nil; p = p.next {
+		for i := range p.charges {
+			if length, _ := p.charges[i].Limit.Queue(); length > 0 && p.decided {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // tell reports how the request stands with what was taken.
 func (led *ledger) tell(r *respond.Report) {
 	led.mu.Lock()

@@ -1,8 +1,10 @@
 package middleware
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"math/bits"
 	"net/http"
 	"sync"
@@ -33,6 +35,8 @@ type pass struct {
 	decided  bool          // the store answered, and charges were asked
 	decision policy.Decision
 	gone     bool           // the client is
+	costErr  *CostError     // of a rule whose cost refuses the request; others are charged
+	byCost   bool           // and that is the reason
 	reason   respond.Reason // why the request is refused, or ""
 	rule     *rule          // whose fault it is, if it is one rule's
 	err      error
@@ -54,7 +58,7 @@ func (p *pass) free() {
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.outcome = 0, false
 	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
-	p.decided, p.settled, p.gone, p.reason, p.rule, p.err = false, false, false, "", nil, nil
+	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict = policy.Unknown
 	passes.Put(p)
 }
@@ -75,17 +79,18 @@ func (p *pass) decide(w http.ResponseWriter) {
 			p.queue(w)
 		}
 	}
+	p.refuseCost()
 	p.gone = client.Err() != nil
 }
 
 // peek asks the store what it would say, and takes nothing.
 func (p *pass) peek() {
-	if !p.gather() || len(p.charges) == 0 {
-		return
+	if p.gather() && len(p.charges) > 0 {
+		ctx, cancel := p.limiter.bounded(p.request.Context())
+		p.judge(p.limiter.store.Peek(ctx, p.charges, &p.decision))
+		cancel()
 	}
-	ctx, cancel := p.limiter.bounded(p.request.Context())
-	p.judge(p.limiter.store.Peek(ctx, p.charges, &p.decision))
-	cancel()
+	p.refuseCost()
 }
 
 // gather collects the charges of all rules, but for those that the request's
@@ -96,6 +101,9 @@ func (p *pass) gather() bool {
 			p.rule = r
 			return false
 		}
+	}
+	if p.costErr != nil {
+		p.dropSlots()
 	}
 	if len(p.charges) > policy.MaxCharges {
 		return p.fault(respond.Misconfigured, policy.CheckCharges(p.charges))
@@ -122,7 +130,7 @@ func (p *pass) charge(r *rule, look bool) bool {
 	units := int64(0)
 	if !look {
 		if units, err = r.costOf(p.request); err != nil {
-			return p.fault(respond.InvalidCost, err)
+			return p.costFault(r, err)
 		}
 	}
 	for i := range limits {
@@ -131,14 +139,52 @@ func (p *pass) charge(r *rule, look bool) bool {
 		p.charges = append(p.charges, policy.Charge{})
 		c := &p.charges[n]
 		c.Limit, c.Scope, c.Key, c.Partition, c.Units = limits[i], r.scope, key, partition, units
-		if p.ledger != nil && p.ledger.has(p.limiter.store, c) {
-			p.charges = p.charges[:n]
-			continue
+		if p.ledger != nil {
+			if p.ledger.has(p.limiter.store, c) {
+				p.charges = p.charges[:n]
+				continue
+			}
+			if length, _ := c.Limit.Queue(); length > 0 && p.ledger.queues() {
+				return p.fault(respond.Misconfigured, fmt.Errorf("ratelimit: rule %q: the request has waited in another queue: it waits in one at most", r.Name))
+			}
 		}
 		p.rules = append(p.rules, r)
 		p.outcome = p.outcome || r.Settle != nil
 	}
 	return true
+}
+
+// costFault takes the error of a rule's cost. A CostError lets the other rules be
+// charged before the request is refused.
+func (p *pass) costFault(r *rule, err error) bool {
+	refused, ok := errors.AsType[*CostError](err)
+	if !ok {
+		return p.fault(respond.InvalidCost, err)
+	}
+	if p.costErr == nil {
+		p.costErr, p.err, p.rule = refused, err, r
+	}
+	return true
+}
+
+// refuseCost refuses a request for its cost, unless there is another reason by
+// now. What the other rules took stays taken.
+func (p *pass) refuseCost() {
+	if p.costErr != nil && p.reason == "" {
+		p.byCost, p.reason = true, cmp.Or(p.costErr.Reason, respond.InvalidCost)
+	}
+}
+
+// dropSlots leaves out the slots: a request that is not served needs none.
+func (p *pass) dropSlots() {
+	n := 0
+	for i := range p.charges {
+		if p.charges[i].Limit.Lease() == 0 {
+			p.charges[n], p.rules[n] = p.charges[i], p.rules[i]
+			n++
+		}
+	}
+	p.charges, p.rules = p.charges[:n], p.rules[:n]
 }
 
 func (p *pass) fault(reason respond.Reason, err error) bool {
@@ -175,13 +221,26 @@ func (p *pass) judge(err error) {
 // refuse gives back what outer limiters took and returns the report to send.
 func (p *pass) refuse() *respond.Report {
 	report := new(respond.Report)
-	if p.ledger != nil {
+	switch {
+	case p.ledger == nil:
+	case p.byCost:
+		p.ledger.tell(report) // it is the answer to a request that counts
+	default:
 		p.ledger.giveBack(report)
 	}
 	p.tellOwn(report)
-	report.Denial = respond.Deny(p.reason, report)
+	report.Denial = p.deny(report)
 	p.announce()
 	return report
+}
+
+// deny returns the denial for the pass's reason.
+func (p *pass) deny(r *respond.Report) *respond.Denial {
+	d := respond.Deny(p.reason, r)
+	if p.byCost && p.costErr.Detail != "" {
+		d.Detail = p.costErr.Detail
+	}
+	return d
 }
 
 // abandon gives back all that was taken for a client that has gone.
@@ -357,7 +416,7 @@ func (p *pass) announce() {
 	if p.rule != nil {
 		e.Rule = p.rule.Name
 	}
-	if p.decided {
+	if p.decided && !p.byCost {
 		b := p.decision.Binding()
 		e.Rule, e.Limit = p.rules[b].Name, p.charges[b].Limit
 	}

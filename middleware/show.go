@@ -136,4 +136,3 @@ func nameOf(standings []respond.Standing, i int) string {
 	}
 	return st.Rule
 }
-

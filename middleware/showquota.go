@@ -1,3 +1,5 @@
+//go:build quota
+
 package middleware
 
 import (
