@@ -8,7 +8,7 @@ import (
 
 // repeat takes one charge on a state that is there: what decide does in that
 // case, which is most, at half its cost. It reports false if there is none.
-func (s *Store) repeat(c *policy.Charge, d *policy.Decision) bool {
+func (s *Store) repeat(ticket policy.Ticket, c *policy.Charge, d *policy.Decision) bool {
 	n := nameOf(c)
 	hash := n.hash(s.seed)
 	sh := &s.shards[s.shardOf(hash)]
@@ -22,14 +22,11 @@ func (s *Store) repeat(c *policy.Charge, d *policy.Decision) bool {
 	sh.relimit(i, &c.Limit, now)
 	d.Reset(1)
 	d.Now = time.UnixMicro(now)
-	state := &sh.slots[i].state
-	after, r := c.Limit.Take(*state, now, c.Units)
+	after, r := take(&c.Limit, sh.slots[i].state, now, c.Units, ticket)
 	d.Results[0] = r
-	if r.Verdict == policy.Allowed && c.Units > 0 || r.Verdict == policy.Refused && c.Limit.CountsRefused() {
-		*state = after
+	if r.Verdict <= policy.Queued && c.Units > 0 || r.Verdict == policy.Refused && c.Limit.CountsRefused() {
+		sh.put(i, after)
 	}
-	if d.Verdict = policy.Refused; r.Verdict == policy.Allowed {
-		d.Verdict = policy.Allowed
-	}
+	d.Verdict = min(r.Verdict, policy.Refused) // a request is never Never
 	return true
 }
