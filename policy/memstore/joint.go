@@ -45,8 +45,10 @@ func (s *Store) decide(ticket policy.Ticket, charges []policy.Charge, asks []ask
 		switch l := &charges[i].Limit; {
 		case a.first != int32(i):
 			continue
+		case taking && slotted(l) && a.units > 0:
+			a.after, *r = l.Enter(s.state(a), now, ticket)
 		case taking:
-			a.after, *r = take(l, s.state(a), now, a.units, ticket)
+			a.after, *r = l.Take(s.state(a), now, a.units)
 		default:
 			*r = l.Peek(s.state(a), now, a.units)
 		}
@@ -68,14 +70,6 @@ func (s *Store) decide(ticket policy.Ticket, charges []policy.Charge, asks []ask
 		}
 	}
 	return nil
-}
-
-// take takes units of a limit, or the ticket's slot.
-func take(l *policy.Limit, s policy.State, now, units int64, ticket policy.Ticket) (policy.State, policy.Result) {
-	if units > 0 && slotted(l) {
-		return l.Enter(s, now, ticket)
-	}
-	return l.Take(s, now, units)
 }
 
 // slotted tells whether the limit is of slots, which somebody has.
@@ -236,7 +230,7 @@ func (s *Store) commit(charges []policy.Charge, asks []ask, d *policy.Decision, 
 		case a.over:
 			s.overflow.put(a.id, a.after, now)
 		case a.slot != none:
-			sh.put(a.slot, a.after)
+			sh.put(a.slot, &a.after)
 		default:
 			inserts = inserts || a.fresh
 		}

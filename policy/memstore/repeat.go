@@ -22,10 +22,15 @@ func (s *Store) repeat(ticket policy.Ticket, c *policy.Charge, d *policy.Decisio
 	sh.relimit(i, &c.Limit, now)
 	d.Reset(1)
 	d.Now = time.UnixMicro(now)
-	after, r := take(&c.Limit, sh.slots[i].state, now, c.Units, ticket)
-	d.Results[0] = r
+	state, r := &sh.slots[i].state, &d.Results[0]
+	var after policy.State
+	if slotted(&c.Limit) && c.Units > 0 {
+		after, *r = c.Limit.Enter(*state, now, ticket)
+	} else {
+		after, *r = c.Limit.Take(*state, now, c.Units)
+	}
 	if r.Verdict <= policy.Queued && c.Units > 0 || r.Verdict == policy.Refused && c.Limit.CountsRefused() {
-		sh.put(i, after)
+		sh.put(i, &after)
 	}
 	d.Verdict = min(r.Verdict, policy.Refused) // a request is never Never
 	return true

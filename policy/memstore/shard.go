@@ -139,12 +139,12 @@ func (sh *shard) relimit(i int32, l *policy.Limit, now int64) {
 }
 
 // put replaces a slot's state, and calls whom that concerns.
-func (sh *shard) put(i int32, after policy.State) {
+func (sh *shard) put(i int32, after *policy.State) {
 	state := &sh.slots[i].state
 	if len(sh.calls) > 0 {
-		sh.calls.changed(i, state, &after)
+		sh.calls.changed(i, state, after)
 	}
-	*state = after
+	*state = *after
 }
 
 // remove frees a slot.

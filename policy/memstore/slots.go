@@ -145,7 +145,7 @@ func (s *Store) apply(t *seat, do transition, now int64) policy.Result {
 		return r
 	}
 	after, r := do(t.charge.Limit, sh.slots[i].state, now, t.ticket)
-	sh.put(i, after)
+	sh.put(i, &after)
 	sh.calls.reply(i, t, r.Verdict)
 	if t.ends = after.B; len(after.Leases) == 0 {
 		sh.roomier(now)
