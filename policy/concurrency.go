@@ -105,6 +105,7 @@ func (l Limit) Renew(s State, now int64, ticket Ticket) (State, Result) {
 	now = l.advanceConcurrency(&s, now)
 	i := s.find(ticket)
 	if i == len(s.Leases) {
+		s.emptied()
 		return s, l.reportConcurrency(&s, Refused)
 	}
 	l.extend(&s, i, now)
@@ -122,9 +123,7 @@ func (l Limit) Leave(s State, now int64, ticket Ticket) (State, Result) {
 		s.Leases = slices.Delete(s.Leases, i, i+1)
 		l.grant(&s)
 	}
-	if len(s.Leases) == 0 {
-		s.Until = s.At
-	}
+	s.emptied()
 	return s, l.reportConcurrency(&s, Allowed)
 }
 
@@ -194,6 +193,13 @@ func (l *Limit) reportConcurrency(s *State, v Verdict) Result {
 	return Result{Verdict: v, Limit: l.n, Capacity: l.n, Used: s.A, Remaining: max(0, l.n-s.A), Queue: s.waiting()}
 }
 
+// emptied notes that nothing matters any more once there is no lease left.
+func (s *State) emptied() {
+	if len(s.Leases) == 0 {
+		s.Until = s.At
+	}
+}
+
 // find returns the index of the ticket's lease, or that of the next one.
 func (s *State) find(ticket Ticket) int {
 	for i := range s.Leases {
@@ -215,7 +221,7 @@ func (s *State) waiting() int64 {
 func (l *Limit) describeConcurrency() string {
 	s := strconv.FormatInt(l.n, 10) + " at once"
 	if l.queue > 0 {
-		s += ", " + strconv.FormatInt(l.queue, 10) + " waiting for " + longDuration(time.Duration(l.wait)*time.Microsecond)
+		s += ", " + strconv.FormatInt(l.queue, 10) + " waiting for " + shortDuration(time.Duration(l.wait)*time.Microsecond)
 	}
 	return s
 }

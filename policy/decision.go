@@ -33,7 +33,7 @@ func (d *Decision) Binding() int {
 
 // RetryAfter returns how long a lone client has to wait until the whole request
 // is admitted: the longest wait of its results. It is 0 if the request was
-// allowed or can never be.
+// allowed, can never be, or lacks a slot alone: nobody knows when one comes free.
 func (d *Decision) RetryAfter() time.Duration {
 	if b := d.Binding(); b >= 0 {
 		return d.Results[b].RetryAfter

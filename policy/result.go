@@ -83,8 +83,9 @@ type Result struct {
 	// taken: 1s. It is 0 while nothing is used.
 	NextAfter time.Duration
 
-	// Queue is, of a Queued request, its place in the queue: 1 is the next one.
-	// Otherwise it is how many wait for a slot.
+	// Queue is, of a charge that was Queued, its place in the queue: 1 is the
+	// next one. Otherwise, and where nothing was taken, it is how many wait for a
+	// slot.
 	Queue int64
 
 	// Receipt says where an allowed or queued charge went, for Settle.
@@ -101,8 +102,8 @@ type Receipt struct {
 
 // Tighter reports whether r binds a client more than s does. A refusal binds
 // more than a place in a queue, and that more than an admission; Never more than
-// any wait, and a longer wait more than a shorter one. Of two admissions the one with the smaller share of its
-// capacity left binds. On a tie it is false, so that the first of several wins.
+// any wait, and a longer wait more than a shorter one. Of two admissions the one
+// with the smaller share of its capacity left binds. On a tie it is false, so that the first of several wins.
 func (r Result) Tighter(s Result) bool {
 	if a, b := r.Verdict, s.Verdict; a != b {
 		return a > b

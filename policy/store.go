@@ -69,12 +69,14 @@ type Store interface {
 	// Renew renews the leases of slots, and of places in queues, as many as there
 	// are: of many tickets at once. It writes to each how it stands. One fault
 	// leaves the results of all Unknown that it may have kept from the store, and
-	// is the error.
+	// is the error. A charge of another limit than a [Concurrency] is a fault, here
+	// and for Wait ([CheckSlot]).
 	Renew(ctx context.Context, renewals []Renewal) error
 
 	// Settle corrects charges of an earlier Take. It counts once per ticket. A
 	// slot that is settled to zero comes free, and so does a place in a queue,
-	// whatever was settled by that ticket before.
+	// whatever was settled by that ticket before; and a Settle of slots alone does
+	// not keep a later one from counting.
 	Settle(ctx context.Context, ticket Ticket, settlements []Settlement) error
 
 	// Peek answers as Take would, and takes nothing.

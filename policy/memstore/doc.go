@@ -16,10 +16,12 @@
 // state, those that have drained go first, then those that have used the least
 // of their capacity; of two alike, the one that has changed longest ago. A state
 // that refuses is never forgotten for a new one, so that nobody gets out of a
-// refusal by a flood of invented keys.
+// refusal by a flood of invented keys, nor is one whose slots somebody holds or
+// waits for.
 //
 // When only such states are left, new keys share one state for each limit of a
-// rule, and their results say so ([policy.Result.Overflow]).
+// rule, and their results say so ([policy.Result.Overflow]). Of a concurrency
+// limit they share the slots and the queue.
 //
 // Keys and partitions longer than 128 bytes are kept as their SHA-256 digests.
 package memstore

@@ -25,7 +25,7 @@ type ask struct {
 }
 
 // decide takes the charges or, if it may not, tells what would happen.
-func (s *Store) decide(charges []policy.Charge, asks []ask, d *policy.Decision, take bool) error {
+func (s *Store) decide(ticket policy.Ticket, charges []policy.Charge, asks []ask, d *policy.Decision, taking bool) error {
 	locks := s.prepare(charges, asks)
 	now := s.clock()
 	s.lock(locks)
@@ -33,7 +33,7 @@ func (s *Store) decide(charges []policy.Charge, asks []ask, d *policy.Decision, 
 	if s.closed.Load() {
 		return policy.ErrClosed
 	}
-	if s.locate(charges, asks) && s.makeRoom(asks, now, take) {
+	if s.locate(charges, asks) && s.makeRoom(asks, now, taking) {
 		s.overflow.mu.Lock()
 		defer s.overflow.mu.Unlock()
 	}
@@ -45,16 +45,16 @@ func (s *Store) decide(charges []policy.Charge, asks []ask, d *policy.Decision, 
 		switch l := &charges[i].Limit; {
 		case a.first != int32(i):
 			continue
-		case take:
+		case taking && slotted(l) && a.units > 0:
+			a.after, *r = l.Enter(s.state(a), now, ticket)
+		case taking:
 			a.after, *r = l.Take(s.state(a), now, a.units)
 		default:
 			*r = l.Peek(s.state(a), now, a.units)
 		}
-		if r.Verdict != policy.Allowed {
-			d.Verdict = policy.Refused
-		}
+		d.Verdict = max(d.Verdict, min(r.Verdict, policy.Refused)) // a request is never Never
 	}
-	if take {
+	if taking {
 		s.commit(charges, asks, d, now)
 	}
 	for i := range asks {
@@ -71,6 +71,9 @@ func (s *Store) decide(charges []policy.Charge, asks []ask, d *policy.Decision, 
 	}
 	return nil
 }
+
+// slotted tells whether the limit is of slots, which somebody has.
+func slotted(l *policy.Limit) bool { return l.Algorithm() == policy.AlgorithmConcurrency }
 
 // prepare names the charges, sums those on one state, and returns the set of
 // shards to lock.
@@ -122,7 +125,7 @@ func (s *Store) locate(charges []policy.Charge, asks []ask) (short bool) {
 			a.head = sh.head(a.hash)
 		}
 		a.slot = sh.find(asks[a.named].head, &a.name, a.id)
-		if a.slot == none && a.units > 0 && a.units <= charges[i].Limit.Capacity() {
+		if a.slot == none && a.units > 0 && (a.units <= charges[i].Limit.Capacity() || slotted(&charges[i].Limit)) {
 			a.fresh, fresh = true, true
 			sh.fresh++
 			short = short || sh.states+sh.fresh > sh.limit
@@ -215,9 +218,9 @@ func (s *Store) commit(charges []policy.Charge, asks []ask, d *policy.Decision, 
 		}
 		verdict := d.Results[i].Verdict
 		switch {
-		case d.Verdict == policy.Allowed:
+		case d.Verdict <= policy.Queued:
 		case verdict == policy.Refused && l.CountsRefused():
-		case verdict == policy.Allowed:
+		case verdict <= policy.Queued:
 			d.Results[i] = l.Peek(s.state(a), now, a.units)
 			continue
 		default:
@@ -227,7 +230,7 @@ func (s *Store) commit(charges []policy.Charge, asks []ask, d *policy.Decision, 
 		case a.over:
 			s.overflow.put(a.id, a.after, now)
 		case a.slot != none:
-			sh.slots[a.slot].state = a.after
+			sh.put(a.slot, &a.after)
 		default:
 			inserts = inserts || a.fresh
 		}

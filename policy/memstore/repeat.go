@@ -8,7 +8,7 @@ import (
 
 // repeat takes one charge on a state that is there: what decide does in that
 // case, which is most, at half its cost. It reports false if there is none.
-func (s *Store) repeat(c *policy.Charge, d *policy.Decision) bool {
+func (s *Store) repeat(ticket policy.Ticket, c *policy.Charge, d *policy.Decision) bool {
 	n := nameOf(c)
 	hash := n.hash(s.seed)
 	sh := &s.shards[s.shardOf(hash)]
@@ -22,14 +22,16 @@ func (s *Store) repeat(c *policy.Charge, d *policy.Decision) bool {
 	sh.relimit(i, &c.Limit, now)
 	d.Reset(1)
 	d.Now = time.UnixMicro(now)
-	state := &sh.slots[i].state
-	after, r := c.Limit.Take(*state, now, c.Units)
-	d.Results[0] = r
-	if r.Verdict == policy.Allowed && c.Units > 0 || r.Verdict == policy.Refused && c.Limit.CountsRefused() {
-		*state = after
+	state, r := &sh.slots[i].state, &d.Results[0]
+	var after policy.State
+	if slotted(&c.Limit) && c.Units > 0 {
+		after, *r = c.Limit.Enter(*state, now, ticket)
+	} else {
+		after, *r = c.Limit.Take(*state, now, c.Units)
 	}
-	if d.Verdict = policy.Refused; r.Verdict == policy.Allowed {
-		d.Verdict = policy.Allowed
+	if r.Verdict <= policy.Queued && c.Units > 0 || r.Verdict == policy.Refused && c.Limit.CountsRefused() {
+		sh.put(i, &after)
 	}
+	d.Verdict = min(r.Verdict, policy.Refused) // a request is never Never
 	return true
 }

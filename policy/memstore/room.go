@@ -117,6 +117,9 @@ func (sh *shard) victim(i int, now int64) (v victim, freeAt int64, ok bool) {
 		return victim{}, now, false
 	}
 	r := s.limit.Peek(s.state, now, 0)
+	if slotted(s.limit) && r.Used+r.Queue > 0 {
+		return victim{}, s.state.Until, false // somebody is there
+	}
 	if r.Remaining == 0 {
 		return victim{}, now + int64(r.NextAfter/time.Microsecond), false
 	}

@@ -24,6 +24,7 @@ type shard struct {
 
 	limits  map[policy.Limit]*policy.Limit
 	settled tickets
+	calls   calls[int32] // by slot
 
 	_ [64]byte // keeps neighbours' locks off this shard's cache line
 }
@@ -137,8 +138,18 @@ func (sh *shard) relimit(i int32, l *policy.Limit, now int64) {
 	}
 }
 
+// put replaces a slot's state, and calls whom that concerns.
+func (sh *shard) put(i int32, after *policy.State) {
+	state := &sh.slots[i].state
+	if len(sh.calls) > 0 {
+		sh.calls.changed(i, state, after)
+	}
+	*state = *after
+}
+
 // remove frees a slot.
 func (sh *shard) remove(i int32) {
+	sh.calls.all(i)
 	s := &sh.slots[i]
 	if first := sh.heads[s.hash]; first != i {
 		for sh.slots[first].next != i {

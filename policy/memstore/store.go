@@ -67,31 +67,31 @@ func New(o Options) *Store {
 
 // Take implements [policy.Store]. A context that is done is answered with its
 // error, and nothing is taken. Charges on one state have the first one's limit.
-func (s *Store) Take(ctx context.Context, _ policy.Ticket, charges []policy.Charge, d *policy.Decision) error {
-	return s.ask(ctx, charges, d, true)
+func (s *Store) Take(ctx context.Context, ticket policy.Ticket, charges []policy.Charge, d *policy.Decision) error {
+	return s.ask(ctx, ticket, charges, d, true)
 }
 
 // Peek implements [policy.Store].
 func (s *Store) Peek(ctx context.Context, charges []policy.Charge, d *policy.Decision) error {
-	return s.ask(ctx, charges, d, false)
+	return s.ask(ctx, policy.Ticket{}, charges, d, false)
 }
 
 // ask decides on memory of its own stack, unless the charges are very many.
-func (s *Store) ask(ctx context.Context, charges []policy.Charge, d *policy.Decision, take bool) error {
+func (s *Store) ask(ctx context.Context, ticket policy.Ticket, charges []policy.Charge, d *policy.Decision, taking bool) error {
 	if err := enter(ctx, charges); err != nil {
 		return err
 	}
 	switch n := len(charges); {
-	case n == 1 && take && s.repeat(&charges[0], d):
+	case n == 1 && taking && s.repeat(ticket, &charges[0], d):
 		return nil
 	case n <= 3:
 		var asks [3]ask
-		return s.decide(charges, asks[:n], d, take)
+		return s.decide(ticket, charges, asks[:n], d, taking)
 	case n <= 16:
 		var asks [16]ask
-		return s.decide(charges, asks[:n], d, take)
+		return s.decide(ticket, charges, asks[:n], d, taking)
 	default:
-		return s.decide(charges, make([]ask, n), d, take)
+		return s.decide(ticket, charges, make([]ask, n), d, taking)
 	}
 }
 
@@ -100,7 +100,8 @@ func (s *Store) ask(ctx context.Context, charges []policy.Charge, d *policy.Deci
 // (and 1,024 a shard): then for that many.
 //
 // Of a state that was evicted, reset, or has drained, nothing is given back;
-// units beyond those taken are charged all the same.
+// units beyond those taken are charged all the same. Slots need no ticket to be
+// remembered: one that has come free is not the ticket's any more.
 func (s *Store) Settle(ctx context.Context, ticket policy.Ticket, settlements []policy.Settlement) error {
 	if err := policy.CheckSettlements(settlements); err != nil {
 		return err
@@ -120,9 +121,22 @@ func (s *Store) Settle(ctx context.Context, ticket policy.Ticket, settlements []
 	if s.closed.Load() {
 		return policy.ErrClosed
 	}
-	if sh := &s.shards[home]; sh.settled.first(ticket, now, max(sh.limit, minShard)) {
+	units := false
+	for i := range settlements {
+		t := &settlements[i]
+		switch {
+		case !slotted(&t.Charge.Limit):
+			units = true
+		case t.Total == 0:
+			seat := s.seat(&t.Charge, ticket)
+			s.apply(&seat, policy.Limit.Leave, now)
+		}
+	}
+	if sh := &s.shards[home]; units && sh.settled.first(ticket, now, max(sh.limit, minShard)) {
 		for i := range settlements {
-			s.settle(&settlements[i], now)
+			if t := &settlements[i]; !slotted(&t.Charge.Limit) {
+				s.settle(t, now)
+			}
 		}
 	}
 	return nil
@@ -184,17 +198,20 @@ func (s *Store) Reset(ctx context.Context, charges []policy.Charge) error {
 	return nil
 }
 
-// Close forgets all states. It returns nil, however often it is called.
+// Close forgets all states, and ends every Wait. It returns nil, however often it
+// is called.
 func (s *Store) Close() error {
 	s.closed.Store(true)
 	for i := range s.shards {
 		sh := &s.shards[i]
 		sh.mu.Lock()
 		sh.heads, sh.slots, sh.limits, sh.settled, sh.states = nil, nil, nil, tickets{}, 0
+		sh.calls.everywhere()
 		sh.mu.Unlock()
 	}
 	s.overflow.mu.Lock()
 	s.overflow.states = nil
+	s.overflow.calls.everywhere()
 	s.overflow.mu.Unlock()
 	return nil
 }
