@@ -22,7 +22,7 @@ import (
 //	report, err := limits.Check(r.WithContext(ratelimit.NewLedger(r.Context())))
 func (l *Limiter) Check(r *http.Request) (*respond.Report, error) {
 	p := l.newPass(r, ledgerOf(r.Context()))
-	p.decide(nil)
+	p.decide()
 	report := new(respond.Report)
 	p.tell(report)
 	err := p.err

@@ -76,18 +76,19 @@ func (l *Limiter) Close() error {
 
 func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	p := l.newPass(r, ledgerOf(r.Context()))
-	p.decide(w)
+	p.decide()
 	switch {
 	case p.gone:
 		p.abandon()
-		p.free()
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(http.StatusServiceUnavailable)
+		p.ahead.abandon(w)
+		p.free()
 		return
 	case p.reason != "":
-		report := p.refuse()
+		l.style.Refuse(w, r, p.refuse())
+		p.ahead.abandon(w)
 		p.free()
-		l.style.Refuse(w, r, report)
 		return
 	}
 

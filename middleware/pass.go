@@ -31,6 +31,7 @@ type pass struct {
 
 	leases   []*lease      // slots that it holds
 	waited   time.Duration // in a queue
+	ahead    *ahead        // the body, if it was read meanwhile
 	outcome  bool          // a rule settles by the response
 	decided  bool          // the store answered, and charges were asked
 	decision policy.Decision
@@ -56,16 +57,15 @@ func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 func (p *pass) free() {
 	clear(p.leases)
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
-	p.waited, p.outcome = 0, false
+	p.waited, p.ahead, p.outcome = 0, nil, false
 	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict = policy.Unknown
 	passes.Put(p)
 }
 
-// decide asks the store for what the rules charge, and waits if it has to. The
-// response writer may be nil.
-func (p *pass) decide(w http.ResponseWriter) {
+// decide asks the store for what the rules charge, and waits if it has to.
+func (p *pass) decide() {
 	client := p.request.Context()
 	if p.gone = client.Err() != nil; p.gone {
 		return
@@ -76,7 +76,7 @@ func (p *pass) decide(w http.ResponseWriter) {
 		p.judge(p.limiter.store.Take(ctx, p.ticket, p.charges, &p.decision))
 		cancel()
 		if p.decided && p.decision.Verdict == policy.Queued {
-			p.queue(w)
+			p.queue()
 		}
 	}
 	p.refuseCost()

@@ -16,7 +16,7 @@ import (
 // queue waits for the slot that the decision is queued for. Afterwards the
 // decision is Allowed, or there is a reason, or the client has gone and the
 // decision is still Queued.
-func (p *pass) queue(w http.ResponseWriter) {
+func (p *pass) queue() {
 	client := p.request.Context()
 	i := p.queued()
 	rule, charge := p.rules[i], &p.charges[i]
@@ -34,6 +34,7 @@ func (p *pass) queue(w http.ResponseWriter) {
 	ctx, cancel := context.WithTimeout(client, wait)
 	defer cancel()
 	body := readAhead(p.request)
+	p.ahead = body
 	for tries := 0; ; tries++ {
 		result, err := p.limiter.store.Wait(ctx, p.ticket, *charge)
 		if err == nil && result.Verdict == policy.Refused && tries < maxRequeues {
@@ -45,18 +46,15 @@ func (p *pass) queue(w http.ResponseWriter) {
 		p.waited = time.Since(began)
 		switch {
 		case client.Err() != nil:
-			body.abandon(w)
 		case err == nil && result.Verdict == policy.Allowed:
 			if body.join(client) {
 				p.decision.Results[i], p.decision.Verdict = result, policy.Allowed
 			}
 		case err == nil, errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
-			body.abandon(w)
 			p.leave(i, expected)
 		default:
 			p.err = err
 			if rule.Fail == FailClosed {
-				body.abandon(w)
 				p.giveBack(client)
 				p.decided, p.reason, p.rule = false, respond.StoreUnavailable, rule
 			} else if body.join(client) {
@@ -176,8 +174,8 @@ func (a *ahead) join(client context.Context) bool {
 	return true
 }
 
-// abandon ends the reading, for a request that is not served. The connection
-// ends with it, where the client has not sent all.
+// abandon ends the reading, for a request that was not served and is answered. The
+// connection ends with it, where the client has not sent all.
 func (a *ahead) abandon(w http.ResponseWriter) {
 	if a == nil {
 		return
@@ -187,7 +185,7 @@ func (a *ahead) abandon(w http.ResponseWriter) {
 		return
 	default:
 	}
-	if w != nil && http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) == nil {
+	if http.NewResponseController(w).SetReadDeadline(time.Unix(1, 0)) == nil {
 		<-a.done
 	}
 }
