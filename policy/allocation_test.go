@@ -11,7 +11,7 @@ import (
 
 // Limits of a fixed size decide without allocating.
 func TestTakeAllocatesNothing(t *testing.T) {
-	for _, l := range []policy.Limit{policy.TokenBucket(5, time.Second), policy.PerSecond(5), policy.FixedWindow(5, time.Second)} {
+	for _, l := range []policy.Limit{policy.TokenBucket(5, time.Second), policy.PerSecond(5), policy.FixedWindow(5, time.Second), policy.Quota(5, policy.Daily)} {
 		var s policy.State
 		now, verdicts := epoch, [4]int{}
 		allocs := testing.AllocsPerRun(1000, func() {
@@ -34,7 +34,7 @@ func TestDecisionResetAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkTake(b *testing.B) {
-	for _, l := range []policy.Limit{policy.TokenBucket(60, time.Minute), policy.PerMinute(60), policy.SlidingLog(60, time.Minute), policy.FixedWindow(60, time.Minute)} {
+	for _, l := range []policy.Limit{policy.TokenBucket(60, time.Minute), policy.PerMinute(60), policy.SlidingLog(60, time.Minute), policy.FixedWindow(60, time.Minute), policy.Quota(1e9, policy.Monthly)} {
 		b.Run(l.Algorithm().String(), func(b *testing.B) {
 			b.ReportAllocs()
 			var s policy.State

@@ -33,7 +33,7 @@ const MaxCharges = 64
 
 // ID identifies the state that the charge is counted in, among those of its
 // key: 52 bits of a hash over the names of limiter, rule and limit, the
-// algorithm and the window. It is never zero.
+// algorithm and the window or period. It is never zero.
 func (c *Charge) ID() uint64 {
 	x := c.Limit.id * 0x9e3779b97f4a7c15
 	if c.Scope.names != nil {

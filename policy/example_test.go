@@ -163,3 +163,63 @@ func ExampleDecision_Binding() {
 	fmt.Println(d.Binding(), d.RetryAfter())
 	// Output: 1 4s
 }
+
+func ExampleQuota() {
+	limit := policy.Quota(25_000, policy.Monthly)
+	state, _ := limit.Take(policy.State{}, noon, 24_990)
+	_, r := limit.Take(state, noon, 20)
+	fmt.Println(limit, r.Verdict, r.Remaining, time.UnixMicro(noon).Add(r.RetryAfter).UTC())
+
+	// The customer changes to a larger plan: what was used stays.
+	plan := policy.Quota(100_000, policy.Monthly)
+	_, r = plan.Take(state, noon, 20)
+	fmt.Println(plan, r.Verdict, r.Remaining)
+
+	fmt.Println(policy.Quota(policy.Unlimited, policy.Daily))
+	// Output:
+	// 25000 per month refused 10 2026-12-01 00:00:00 +0000 UTC
+	// 100000 per month allowed 74990
+	// unlimited per calendar day
+}
+
+func ExamplePeriod() {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	period := policy.Monthly.From(31).In(berlin)
+	start, end := period.Bounds(time.Date(2026, time.March, 1, 0, 0, 0, 0, berlin))
+	fmt.Println(period)
+	fmt.Println(start.In(berlin))
+	fmt.Println(end.In(berlin))
+	// Output:
+	// month from the 31st, Europe/Berlin
+	// 2026-02-28 00:00:00 +0100 CET
+	// 2026-03-31 00:00:00 +0200 CEST
+}
+
+func ExamplePeriod_FromWeekday() {
+	start, end := policy.Weekly.FromWeekday(time.Sunday).Bounds(time.UnixMicro(noon))
+	fmt.Println(start.Format(time.RFC1123), "to", end.Format(time.RFC1123))
+	// Output: Sun, 15 Nov 2026 00:00:00 UTC to Sun, 22 Nov 2026 00:00:00 UTC
+}
+
+func ExamplePeriod_FromDate() {
+	start, end := policy.Yearly.FromDate(time.April, 1).Bounds(time.UnixMicro(noon))
+	fmt.Println(start.Format(time.DateOnly), "to", end.Format(time.DateOnly))
+	// Output: 2026-04-01 to 2027-04-01
+}
+
+func ExampleLimit_Usage() {
+	limit := policy.Quota(1000, policy.Daily)
+	state, _ := limit.Take(policy.State{}, noon, 700)
+	tomorrow := noon + 24*time.Hour.Microseconds()
+	state, _ = limit.Take(state, tomorrow, 30)
+	usage := limit.Usage(state, tomorrow)
+	fmt.Println(usage.Start.Format(time.DateOnly), usage.Used)
+	fmt.Println(usage.PreviousStart.Format(time.DateOnly), usage.Previous)
+	// Output:
+	// 2026-11-21 30
+	// 2026-11-20 700
+}

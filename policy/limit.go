@@ -37,19 +37,20 @@ const (
 // A Limit is how much is allowed: an algorithm and its numbers.
 //
 // Limits are made by constructors ([TokenBucket], [SlidingWindow],
-// [SlidingLog], [FixedWindow], [Concurrency] and the shorthands [PerSecond] to
-// [PerDay]) and refined by methods that return a changed copy. A Limit is an immutable,
-// comparable value, safe for concurrent use. The zero Limit is invalid, and
+// [SlidingLog], [FixedWindow], [Quota], [Concurrency] and the shorthands
+// [PerSecond] to [PerDay]) and refined by methods that return a changed copy. A
+// Limit is an immutable, comparable value, safe for concurrent use. The zero Limit is invalid, and
 // so is one whose numbers are out of bounds: [Limit.Validate] says why.
 type Limit struct {
 	n         int64
 	burst     int64 // token bucket only: its size
-	window    int64 // microseconds; 0 for slots
+	window    int64 // microseconds; 0 for slots and quotas
 	lease     int64 // slots only: microseconds
 	queue     int64 // slots only: how many may wait
 	wait      int64 // slots only: how long, in microseconds
+	period    Period
 	name      string
-	id        uint64  // hash of name, algorithm and window
+	id        uint64  // hash of name, algorithm, and window or period
 	problem   *string // why the limit is invalid; nil if it is not
 	algorithm Algorithm
 	refused   bool // CountRefused
@@ -65,6 +66,7 @@ const (
 	AlgorithmSlidingLog
 	AlgorithmFixedWindow
 	AlgorithmConcurrency
+	AlgorithmQuota
 )
 
 // String returns the algorithm's name as people write it: "sliding window".
@@ -80,6 +82,8 @@ func (a Algorithm) String() string {
 		return "fixed window"
 	case AlgorithmConcurrency:
 		return "concurrency"
+	case AlgorithmQuota:
+		return "quota"
 	}
 	return "Algorithm(" + strconv.Itoa(int(a)) + ")"
 }
@@ -122,8 +126,8 @@ var defaultNames = [...]string{
 
 // Named returns the limit under another name. State is kept under the names of
 // limiter, rule and limit, never under a limit's numbers: a limit whose numbers
-// change keeps its usage, one whose name, algorithm or window changes starts
-// afresh. The default name tells algorithm and window, as in "window-1m".
+// change keeps its usage, one whose name, algorithm, window or period changes
+// starts afresh. The default name tells algorithm and window, as in "window-1m".
 //
 // A name is 1 to 64 letters, digits, and characters of "-_./".
 func (l Limit) Named(name string) Limit {
@@ -182,14 +186,15 @@ func (l Limit) N() int64 { return l.n }
 func (l Limit) Capacity() int64 { return l.burst }
 
 // Window returns the time in which the number is allowed: a minute for
-// PerMinute(60). It is 0 for a limit that knows no such time.
+// PerMinute(60). It is 0 for a limit that knows no such time, as a quota, which
+// has a [Period].
 func (l Limit) Window() time.Duration { return time.Duration(l.window) * time.Microsecond }
 
 // CountsRefused tells whether the limit charges its own refusals.
 func (l Limit) CountsRefused() bool { return l.refused }
 
 // ID identifies the limit's state among those of a scope: a hash of its name,
-// algorithm and window.
+// algorithm, and window or period.
 func (l Limit) ID() uint64 { return l.id }
 
 // String returns the limit as a person writes it: "60 per minute",
@@ -203,6 +208,8 @@ func (l Limit) String() string {
 	}
 	s := strconv.FormatInt(l.n, 10) + " per " + longDuration(l.Window())
 	switch l.algorithm {
+	case AlgorithmQuota:
+		s = l.describeQuota()
 	case AlgorithmSlidingWindow:
 	case AlgorithmTokenBucket:
 		s += ", burst " + strconv.FormatInt(l.burst, 10)
@@ -249,6 +256,9 @@ func (l *Limit) identify() {
 	b := make([]byte, 0, 96)
 	b = append(b, byte(l.algorithm))
 	b = binary.BigEndian.AppendUint64(b, uint64(l.window))
+	if l.algorithm == AlgorithmQuota {
+		b = l.period.appendIdentity(b)
+	}
 	b = append(b, l.name...)
 	l.id = hash64(b)
 }

@@ -103,13 +103,17 @@ type Receipt struct {
 // Tighter reports whether r binds a client more than s does. A refusal binds
 // more than a place in a queue, and that more than an admission; Never more than
 // any wait, and a longer wait more than a shorter one. Of two admissions the one
-// with the smaller share of its capacity left binds. On a tie it is false, so that the first of several wins.
+// with the smaller share of its capacity left binds, and an [Unlimited] quota
+// binds nobody. On a tie it is false, so that the first of several wins.
 func (r Result) Tighter(s Result) bool {
 	if a, b := r.Verdict, s.Verdict; a != b {
 		return a > b
 	}
 	if r.Verdict == Refused {
 		return r.RetryAfter > s.RetryAfter
+	}
+	if r.Limit == Unlimited || s.Limit == Unlimited {
+		return r.Limit != s.Limit && s.Limit == Unlimited
 	}
 	ahi, alo := bits.Mul64(uint64(r.Remaining), uint64(s.Capacity))
 	bhi, blo := bits.Mul64(uint64(s.Remaining), uint64(r.Capacity))

@@ -23,13 +23,13 @@ func (l Limit) Take(s State, now, units int64) (State, Result) {
 	add := int64(0)
 	switch {
 	case verdict == Allowed:
-		add = units
+		add = min(units, maxUsed)
 	case l.refused && verdict == Refused:
 		add = min(units, 2*l.burst-used)
 	}
 	if add > 0 {
 		l.add(&s, e, add)
-		after, used = s, used+add
+		after, used = s, min(used+add, max(used, maxUsed))
 	}
 	return after, l.report(&s, e, used, now, units, verdict, verdict == Allowed)
 }
@@ -71,6 +71,8 @@ func (l *Limit) judge(s *State, now, units int64) (e, used int64, v Verdict) {
 	switch {
 	case l.algorithm == AlgorithmConcurrency:
 		return e, used, l.judgeConcurrency(s, units)
+	case l.n == Unlimited:
+		return e, used, Allowed
 	case units > l.burst:
 		return e, used, Never
 	case units > 0 && used+units > l.burst:
@@ -99,6 +101,9 @@ func (l *Limit) report(s *State, e, used, now, units int64, verdict Verdict, tak
 		r.Receipt.At = s.At
 		if l.algorithm == AlgorithmTokenBucket {
 			r.Receipt.A, r.Receipt.B = s.A-units, s.B
+		}
+		if l.algorithm == AlgorithmQuota {
+			r.Receipt.A, r.Receipt.B = l.nextEnd(s), s.B
 		}
 	}
 	if used > 0 {
@@ -138,6 +143,8 @@ func (l Limit) Settle(s State, now int64, receipt Receipt, taken, total int64) (
 		settled = l.settleSlidingLog(&s, receipt, total-taken)
 	case l.algorithm == AlgorithmFixedWindow:
 		settled = l.settleFixedWindow(&s, e, receipt, total-taken)
+	case l.algorithm == AlgorithmQuota:
+		settled = l.settleQuota(&s, receipt, total-taken)
 	}
 	if !settled {
 		s = before
@@ -161,6 +168,9 @@ func (l *Limit) advance(s *State, now int64) int64 {
 	e := l.elapsed(now)
 	if now >= s.Until {
 		*s = State{At: now, Until: now}
+		if l.algorithm == AlgorithmQuota {
+			s.B = l.period.after(now)
+		}
 		return e
 	}
 	switch l.algorithm {
@@ -174,6 +184,8 @@ func (l *Limit) advance(s *State, now int64) int64 {
 		l.advanceSlidingLog(s, now)
 	case AlgorithmFixedWindow:
 		l.advanceFixedWindow(s, now-e)
+	case AlgorithmQuota:
+		l.advanceQuota(s, now)
 	}
 	s.At = now
 	return e
@@ -212,6 +224,8 @@ func (l *Limit) drainedAt(s *State, e int64) int64 {
 		return l.drainedAtSlidingWindow(s, e)
 	case AlgorithmFixedWindow:
 		return l.drainedAtFixedWindow(s, e)
+	case AlgorithmQuota:
+		return l.drainedAtQuota(s)
 	}
 	return s.Until // of a log: that of its last entry
 }
@@ -230,6 +244,8 @@ func (l *Limit) freeAt(s *State, e, room int64) int64 {
 		at = l.freeAtSlidingLog(s, room)
 	case AlgorithmFixedWindow:
 		at = s.At - e + l.window
+	case AlgorithmQuota:
+		at = s.B
 	}
 	return min(at, s.Until)
 }
@@ -242,6 +258,8 @@ func (l *Limit) resetAt(s *State, e, used int64) int64 {
 		return l.freeAt(s, e, 0)
 	case AlgorithmSlidingLog:
 		return l.freeAt(s, e, min(used, l.burst)-1)
+	case AlgorithmQuota:
+		return s.B
 	default:
 		return s.At - e + l.window
 	}

@@ -125,7 +125,8 @@ func (s *Store) locate(charges []policy.Charge, asks []ask) (short bool) {
 			a.head = sh.head(a.hash)
 		}
 		a.slot = sh.find(asks[a.named].head, &a.name, a.id)
-		if a.slot == none && a.units > 0 && (a.units <= charges[i].Limit.Capacity() || slotted(&charges[i].Limit)) {
+		l := &charges[i].Limit
+		if a.slot == none && a.units > 0 && (a.units <= l.Capacity() || slotted(l) || l.N() == policy.Unlimited) {
 			a.fresh, fresh = true, true
 			sh.fresh++
 			short = short || sh.states+sh.fresh > sh.limit

@@ -3,6 +3,8 @@ package memstore
 import (
 	"math"
 	"time"
+
+	"github.com/stint-go/stint/policy"
 )
 
 // small is the size of a shard that may be looked through for every new state.
@@ -40,7 +42,8 @@ func (sh *shard) evictDrained(now int64) {
 }
 
 // evictLeastUsed evicts up to n states, those first that have used the least of
-// their capacity, and none that has nothing remaining.
+// their capacity, and none that has nothing remaining. Quotas stay, until their
+// counts matter no more.
 func (sh *shard) evictLeastUsed(now int64, n int) {
 	victims := make(victims, 0, n)
 	again := int64(math.MaxInt64)
@@ -115,6 +118,8 @@ func (sh *shard) victim(i int, now int64) (v victim, freeAt int64, ok bool) {
 		return victim{}, math.MaxInt64, false
 	case s.pinned:
 		return victim{}, now, false
+	case s.limit.Algorithm() == policy.AlgorithmQuota && now < s.state.Until:
+		return victim{}, s.state.Until, false // what was bought makes no room for what drains
 	}
 	r := s.limit.Peek(s.state, now, 0)
 	if slotted(s.limit) && r.Used+r.Queue > 0 {
