@@ -59,6 +59,7 @@ func New(c Config) (*Limiter, error) {
 		budget:  c.Budget,
 		observe: c.Observe,
 		alarm:   new(alarm),
+		quotas:  new(quotaWatch),
 	}
 	if l.name == "" {
 		l.name = defaultName

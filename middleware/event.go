@@ -8,8 +8,9 @@ import (
 	"github.com/stint-go/stint/respond"
 )
 
-// An Event is what an operator sees of a decision. It holds no key and nothing
-// else of the request, so that it can be counted and logged as it is.
+// An Event is what an operator sees of a decision. But for the key of
+// [QuotaReached] it holds nothing of the request, so that it can be counted and
+// logged as it is.
 type Event struct {
 	// Kind says what happened.
 	Kind Kind
@@ -27,6 +28,14 @@ type Event struct {
 
 	// Reason is why the request was refused; "" if it was not.
 	Reason respond.Reason
+
+	// Key is, of QuotaReached, whose quota it is: as the rule's Key says, which is
+	// a digest where it is a secret. It is empty in all other events.
+	Key string
+
+	// Percent is, of QuotaReached, how much of the quota is used at least: 80 or
+	// 100.
+	Percent int
 
 	// Waited is how long the request waited in a queue.
 	Waited time.Duration
@@ -68,6 +77,11 @@ const (
 	// renewal comes in time.
 	RenewFailed
 
+	// QuotaReached: 80 % of a quota are used, or all of it. There is one event of
+	// each for a key and a period, in whatever process that was noticed: at the
+	// request that took or settled it, or at a later one.
+	QuotaReached
+
 	// SlotLost: a request has lost a slot that it holds; see [Lost].
 	SlotLost
 )
@@ -89,6 +103,8 @@ func (k Kind) String() string {
 		return "settle failed"
 	case RenewFailed:
 		return "renew failed"
+	case QuotaReached:
+		return "quota reached"
 	case SlotLost:
 		return "slot lost"
 	}

@@ -24,6 +24,7 @@ type Limiter struct {
 	observe   func(Event)
 	alarm     *alarm
 	leases    *leases
+	quotas    *quotaWatch
 }
 
 // Handler returns next with the limits in front of it: a middleware for chi's

@@ -346,6 +346,9 @@ func (p *pass) settle(ctx context.Context) {
 	if (p.totals != nil && !p.settled) || len(p.leases) > 0 {
 		p.limiter.settle(ctx, p.ticket, p.settlements())
 	}
+	if p.totals != nil {
+		p.watchQuotas()
+	}
 }
 
 // giveBack gives back all that was taken, and tells whether the store agreed.
@@ -421,6 +424,9 @@ func (p *pass) announce() {
 		e.Rule, e.Limit = p.rules[b].Name, p.charges[b].Limit
 	}
 	l.emit(e)
+	if e.Kind == Allowed {
+		p.watchQuotas()
+	}
 }
 
 func (p *pass) announceOverflow() {
