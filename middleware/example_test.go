@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"time"
 
 	"github.com/go-chi/chi/v5"
@@ -268,6 +270,64 @@ func ExampleSetCost() {
 	// Output:
 	// POST /graphql: 200, 999 of 1000 left
 	// POST /graphql: 200, 749 of 1000 left
+}
+
+func ExampleItems() {
+	apiKey := ratelimit.Header("X-API-Key")
+	limits := ratelimit.Must(ratelimit.New(ratelimit.Config{Rules: []ratelimit.Rule{
+		{Name: "requests", Key: apiKey, Limits: []policy.Limit{policy.PerMinute(60)}},
+		{Name: "events", Key: apiKey, Limits: []policy.Limit{policy.PerDay(1000)}, Cost: ratelimit.Items("events", 100)},
+	}}))
+	defer limits.Close()
+
+	h := limits.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body) // whole, as it was sent
+		fmt.Printf("%s\n", body)
+	}))
+	r := httptest.NewRequest("POST", "/v1/events", strings.NewReader(`{"events":[{"id":1},{"id":2},{"id":3}]}`))
+	r.Header.Set("X-API-Key", "alice")
+	h.ServeHTTP(httptest.NewRecorder(), r)
+
+	r = httptest.NewRequest("POST", "/v1/events", strings.NewReader(`{"events":[]}`))
+	r.Header.Set("X-API-Key", "alice")
+	report, _ := limits.Peek(r)
+	for _, s := range report.Standings {
+		fmt.Printf("%s: %d used\n", s.Rule, s.Result.Used)
+	}
+	// Output:
+	// {"events":[{"id":1},{"id":2},{"id":3}]}
+	// requests: 1 used
+	// events: 3 used
+}
+
+func ExampleBatch() {
+	batch := ratelimit.Batch{Field: "events", Max: 2, Single: true}
+	for _, body := range []string{
+		`{"events":[{"id":1},{"id":2}]}`,
+		`{"id":1}`,
+		`{"events":[{"id":1},{"id":2},{"id":3}]}`,
+		`{"events":[{"id":1}],"Events":[]}`,
+	} {
+		fmt.Println(batch.Cost(httptest.NewRequest("POST", "/v1/events", strings.NewReader(body))))
+	}
+	// Output:
+	// 2 <nil>
+	// 1 <nil>
+	// 0 batch_too_large: 3 items
+	// 0 invalid_batch: a field has the name in other letters
+}
+
+func ExampleCostError() {
+	cost := func(r *http.Request) (int64, error) {
+		if n := r.ContentLength; n >= 0 {
+			return n, nil
+		}
+		return 0, &ratelimit.CostError{Reason: respond.InvalidCost, Detail: "Say how long the body is."}
+	}
+	_, err := cost(httptest.NewRequest("POST", "/upload", io.MultiReader()))
+	fmt.Println(err)
+	// Output:
+	// invalid_cost
 }
 
 func ExampleNewLedger() {

@@ -147,6 +147,12 @@ func detail(reason Reason, l policy.Limit) string {
 		return "The request does not say whose it is."
 	case InvalidCost:
 		return "The request's cost could not be told."
+	case InvalidBatch:
+		return "The body is not a valid batch."
+	case BatchTooLarge:
+		return "The batch has too many items."
+	case BodyTooLarge:
+		return "The body is too large."
 	case StoreUnavailable:
 		return "Limits cannot be checked right now."
 	case Misconfigured:

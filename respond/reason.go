@@ -16,18 +16,22 @@ const (
 	CostTooHigh         Reason = "cost_too_high"
 	NoKey               Reason = "no_key"
 	InvalidCost         Reason = "invalid_cost"
+	InvalidBatch        Reason = "invalid_batch"
+	BatchTooLarge       Reason = "batch_too_large"
+	BodyTooLarge        Reason = "body_too_large"
 	StoreUnavailable    Reason = "store_unavailable"
 	Misconfigured       Reason = "misconfigured"
 )
 
 // Status returns the HTTP status that goes with the reason: 413 for
-// [CostTooHigh], 400 for [NoKey] and [InvalidCost], 503 for
-// [StoreUnavailable], 500 for [Misconfigured], and 429 for all others.
+// [CostTooHigh] and [BodyTooLarge], 400 for [NoKey], [InvalidCost],
+// [InvalidBatch] and [BatchTooLarge], 503 for [StoreUnavailable], 500 for
+// [Misconfigured], and 429 for all others.
 func (r Reason) Status() int {
 	switch r {
-	case CostTooHigh:
+	case CostTooHigh, BodyTooLarge:
 		return http.StatusRequestEntityTooLarge
-	case NoKey, InvalidCost:
+	case NoKey, InvalidCost, InvalidBatch, BatchTooLarge:
 		return http.StatusBadRequest
 	case StoreUnavailable:
 		return http.StatusServiceUnavailable
@@ -40,7 +44,7 @@ func (r Reason) Status() int {
 // hasLimit tells whether a limit is what the reason is about.
 func (r Reason) hasLimit() bool {
 	switch r {
-	case NoKey, InvalidCost, StoreUnavailable, Misconfigured:
+	case NoKey, InvalidCost, InvalidBatch, BatchTooLarge, BodyTooLarge, StoreUnavailable, Misconfigured:
 		return false
 	}
 	return true

@@ -1,0 +1,147 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+)
+
+// A keptBody is a request's body that keeps what was read of it, so that its
+// items can be counted before a handler reads it from its start.
+type keptBody struct {
+	mu   sync.Mutex
+	rest io.ReadCloser // what is not read yet
+	kept []byte
+	err  error // why no more can be read of the rest
+	end  bool  // it is that there is no more
+
+	at     int  // how many of the kept bytes the handler has read
+	past   bool // it has read of the rest, which is not kept then
+	closed bool
+
+	tallies  []tally
+	oneTally [1]tally
+}
+
+// A tally is what was counted for a field.
+type tally struct {
+	field string
+	items int64
+	err   error
+}
+
+var errReadBefore = errors.New("the handler has read of it already")
+
+// keep returns the request's body as one that is kept, which it becomes if it is
+// not. It returns nil if there is none.
+func keep(r *http.Request) *keptBody {
+	if body, ok := r.Body.(*keptBody); ok {
+		return body
+	}
+	if r.Body == nil || r.Body == http.NoBody {
+		return nil
+	}
+	body := &keptBody{rest: r.Body}
+	if size := r.ContentLength; size > 0 {
+		// A client that says how much it will send has not sent it: little is
+		// taken for granted. One byte more is room to find the end in.
+		body.kept = make([]byte, 0, min(size, 16<<10)+1)
+	}
+	r.Body = body
+	return body
+}
+
+// items counts the items under a field, once. A body of more bytes than the
+// limit is an http.MaxBytesError.
+func (b *keptBody) items(ctx context.Context, limit int64, field string) (int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.fill(ctx, limit); err != nil {
+		return 0, err
+	}
+	for _, t := range b.tallies {
+		if t.field == field {
+			return t.items, t.err
+		}
+	}
+	n, err := countItems(b.kept, field)
+	if b.tallies == nil {
+		b.tallies = b.oneTally[:0]
+	}
+	b.tallies = append(b.tallies, tally{field, n, err})
+	return n, err
+}
+
+// fill reads the rest, up to one byte more than the limit.
+func (b *keptBody) fill(ctx context.Context, limit int64) error {
+	for b.err == nil && !b.past && int64(len(b.kept)) <= limit {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if len(b.kept) == cap(b.kept) {
+			b.kept = slices.Grow(b.kept, max(512, cap(b.kept)))
+		}
+		room := b.kept[len(b.kept):cap(b.kept)]
+		if most := limit - int64(len(b.kept)); most < int64(len(room)) {
+			room = room[:most+1]
+		}
+		n, err := b.rest.Read(room)
+		b.kept = b.kept[:len(b.kept)+n]
+		b.err, b.end = err, err == io.EOF
+	}
+	switch {
+	case int64(len(b.kept)) > limit:
+		return &http.MaxBytesError{Limit: limit}
+	case b.past:
+		return errReadBefore
+	case !b.end:
+		return b.err
+	}
+	return nil
+}
+
+// Read reads what is kept, and then the rest.
+func (b *keptBody) Read(p []byte) (int, error) {
+	b.mu.Lock()
+	if b.closed {
+		b.mu.Unlock()
+		return 0, http.ErrBodyReadAfterClose
+	}
+	if b.at < len(b.kept) {
+		n := copy(p, b.kept[b.at:])
+		b.at += n
+		b.mu.Unlock()
+		return n, nil
+	}
+	if b.err != nil {
+		defer b.mu.Unlock()
+		return 0, b.err
+	}
+	b.past = true
+	b.mu.Unlock()
+	n, err := b.rest.Read(p)
+	if err != nil {
+		b.mu.Lock()
+		b.err, b.end = err, err == io.EOF
+		b.mu.Unlock()
+	}
+	return n, err
+}
+
+// Close ends reading. It closes the body below only at its end. Before that, it
+// is the server's to close, which knows how to go on with the connection: of a
+// body that others wrapped and closed early it would take the rest for the next
+// request.
+func (b *keptBody) Close() error {
+	b.mu.Lock()
+	b.closed = true
+	end := b.end
+	b.mu.Unlock()
+	if !end {
+		return nil
+	}
+	return b.rest.Close()
+}
