@@ -75,6 +75,14 @@ func (b *keptBody) items(ctx context.Context, limit int64, field string) (int64,
 	return n, err
 }
 
+// whole returns the bytes of a body that has no more than the limit.
+func (b *keptBody) whole(ctx context.Context, limit int64) ([]byte, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	err := b.fill(ctx, limit)
+	return b.kept, err
+}
+
 // fill reads the rest, up to one byte more than the limit.
 func (b *keptBody) fill(ctx context.Context, limit int64) error {
 	for b.err == nil && !b.past && int64(len(b.kept)) <= limit {

@@ -1,10 +1,8 @@
 package middleware
 
 import (
-	"bytes"
 	"context"
 	"errors"
-	"io"
 	"net/http"
 	"sync/atomic"
 	"time"
@@ -125,53 +123,43 @@ func (r *rule) expect(place, n int64) time.Duration {
 
 // An ahead is a small body that is read while its request waits: net/http
 // notices that a client has gone only once the body has been read.
-type ahead struct {
-	request *http.Request
-	done    chan struct{}
-	read    []byte
-	err     error
-}
+type ahead struct{ done chan struct{} }
 
 // maxAhead is the largest body that is read ahead. Of a larger one the end of
 // its client is noticed at the end of the wait.
 const maxAhead = 64 << 10
 
-// readAhead begins to read the body, if it is a small one. A nil ahead is that of
-// a request without.
+// readAhead begins to read the body, if it is a small one, and keeps it for the
+// handler. It is nil for a request without.
 func readAhead(r *http.Request) *ahead {
-	if r.Body == nil || r.Body == http.NoBody || r.ContentLength > maxAhead {
+	if r.ContentLength > maxAhead {
 		return nil
 	}
-	a := &ahead{request: r, done: make(chan struct{})}
-	body := r.Body
+	body := keep(r)
+	if body == nil {
+		return nil
+	}
+	a := &ahead{make(chan struct{})}
+	ctx := r.Context()
 	go func() {
 		defer close(a.done)
-		a.read, a.err = io.ReadAll(io.LimitReader(body, maxAhead))
+		_, _ = body.whole(ctx, maxAhead) // an error is the handler's to find
 	}()
 	return a
 }
 
-// join puts the body back together for the handler. It is false if the client
-// goes before it has sent it.
+// join waits for the reading. It is false if the client goes before it has sent
+// its body.
 func (a *ahead) join(client context.Context) bool {
 	if a == nil {
 		return true
 	}
 	select {
 	case <-a.done:
+		return true
 	case <-client.Done():
 		return false
 	}
-	body := a.request.Body
-	rest := io.Reader(body) // more than was read, or the end
-	if a.err != nil {
-		rest = failing{a.err}
-	}
-	a.request.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(a.read), rest), body}
-	return true
 }
 
 // abandon ends the reading, for a request that was not served and is answered. The
@@ -189,7 +177,3 @@ func (a *ahead) abandon(w http.ResponseWriter) {
 		<-a.done
 	}
 }
-
-type failing struct{ err error }
-
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
