@@ -39,7 +39,8 @@ func Run(t *testing.T, h Harness) {
 func Cases() []Case {
 	cases := slices.Concat(
 		jointCases, apartCases, clockCases, waitCases, sumCases, penaltyCases, neverCases, peekCases,
-		settleCases, lifetimeCases, errorCases, absenceCases, numbersCases, keyCases, concurrencyCases,
+		settleCases, leaveCases, lifetimeCases, errorCases, absenceCases, leaseCases, queueCases, waitingCases, numbersCases, keyCases,
+		concurrencyCases,
 	)
 	for i := range cases {
 		cases[i].Sentence = sentences[cases[i].Number]

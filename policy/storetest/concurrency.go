@@ -152,9 +152,19 @@ func closes(p *probe) {
 	const label = "storetest"
 	id := string(fmt.Appendf(nil, "%p", p))
 	c := charge(policy.PerHour(1_000_000), "k", 1)
+	slot := charge(policy.Concurrency(1).WithQueue(10_000, time.Minute).WithLease(time.Hour), "k", 1)
+	p.admit(slot)
+	var line []taken
+	for range max(8, len(p.Stores)) {
+		line = append(line, p.queue(slot))
+	}
+	if p.err != nil {
+		return
+	}
 	// Goroutines inherit the labels of the one that starts them.
 	pprof.Do(context.Background(), pprof.Labels(label, id), func(ctx context.Context) {
 		var users, busy sync.WaitGroup
+		unclosed := make(chan error, len(line))
 		for i := range max(8, len(p.Stores)) {
 			s := p.Stores[i%len(p.Stores)]
 			busy.Add(1)
@@ -162,6 +172,10 @@ func closes(p *probe) {
 				var d policy.Decision
 				err := s.Take(ctx, policy.NewTicket(), []policy.Charge{c}, &d)
 				busy.Done()
+				if i%2 == 1 {
+					unclosed <- waitForClose(ctx, s, line[i])
+					return
+				}
 				// Until somebody closes the store, and not forever.
 				for deadline := time.Now().Add(patience); err == nil && time.Now().Before(deadline); {
 					err = s.Take(ctx, policy.NewTicket(), []policy.Charge{c}, &d)
@@ -173,6 +187,10 @@ func closes(p *probe) {
 			_ = s.Close()
 		}
 		users.Wait()
+		close(unclosed)
+		for err := range unclosed {
+			p.wantError("Wait while the store is closed", err, policy.ErrClosed)
+		}
 	})
 	p.closed(c)
 
@@ -187,6 +205,14 @@ func closes(p *probe) {
 	}
 }
 
+// waitForClose waits in vain, and for a bounded time.
+func waitForClose(ctx context.Context, s policy.Store, t taken) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	_, err := s.Wait(ctx, t.ticket, t.charges[0])
+	return err
+}
+
 // closed wants all calls to be answered with ErrClosed.
 func (p *probe) closed(c policy.Charge) {
 	ctx, charges := context.Background(), []policy.Charge{c}
@@ -195,6 +221,9 @@ func (p *probe) closed(c policy.Charge) {
 		p.wantError("Take after Close", s.Take(ctx, policy.NewTicket(), charges, &d), policy.ErrClosed)
 		p.wantError("Peek after Close", s.Peek(ctx, charges, &d), policy.ErrClosed)
 		p.wantError("Reset after Close", s.Reset(ctx, charges), policy.ErrClosed)
+		p.wantError("Renew after Close", s.Renew(ctx, []policy.Renewal{{Charge: charge(leased(1), "k", 1)}}), policy.ErrClosed)
+		_, err := s.Wait(ctx, policy.NewTicket(), charge(leased(1), "k", 1))
+		p.wantError("Wait after Close", err, policy.ErrClosed)
 		p.wantError("Settle after Close", s.Settle(ctx, policy.NewTicket(), []policy.Settlement{{Charge: c}}), policy.ErrClosed)
 	}
 }

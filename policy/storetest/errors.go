@@ -11,6 +11,7 @@ import (
 var errorCases = []Case{
 	{Number: 12, Name: "impossible charges are errors", check: badCharges},
 	{Number: 12, Name: "a context that is done is an error", check: doneContext},
+	{Number: 12, Name: "what has no slot is not renewed", check: badRenewals},
 }
 
 func badCharges(p *probe) {
@@ -70,6 +71,48 @@ func doneContext(p *probe) {
 		p.eventually(3, c)
 	}
 	p.admit(with(7, c)...)
+
+	slot := charge(queued(1, 1), "k", 1)
+	p.admit(slot)
+	t := p.queue(slot)
+	for _, ctx := range []context.Context{canceled, late} {
+		if p.err != nil {
+			return
+		}
+		p.advance(time.Second / 2)
+		renewals := []policy.Renewal{{Ticket: t.ticket, Charge: slot, Result: policy.Result{Verdict: policy.Allowed}}}
+		p.wantError("Renew, context done", p.store().Renew(ctx, renewals), ctx.Err())
+		if v := renewals[0].Result.Verdict; v != policy.Unknown {
+			p.failf("a renewal that failed says %v, want unknown", v)
+		}
+		_, err := p.store().Wait(ctx, t.ticket, slot)
+		p.wantError("Wait, context done", err, ctx.Err())
+	}
+	p.occupied(0, 0, slot) // a second later: nothing was renewed
+}
+
+// badRenewals has renewals at fault beside good ones.
+func badRenewals(p *probe) {
+	ctx := context.Background()
+	good := p.admit(charge(queued(1, 1), "k", 1))
+	for name, bad := range map[string]policy.Charge{
+		"of the zero Limit":   charge(policy.Limit{}, "k", 1),
+		"of an invalid limit": charge(policy.Concurrency(0), "k", 1),
+		"of a rate":           charge(policy.PerHour(10), "k", 1),
+		"of negative units":   charge(leased(1), "k", -1),
+	} {
+		if p.err != nil {
+			return
+		}
+		renewals := []policy.Renewal{{Ticket: good.ticket, Charge: bad, Result: policy.Result{Verdict: policy.Allowed}}}
+		p.wantError("Renew "+name, p.store().Renew(ctx, renewals), nil)
+		if v := renewals[0].Result.Verdict; v != policy.Unknown {
+			p.failf("a renewal %s says %v, want unknown", name, v)
+		}
+		_, err := p.store().Wait(ctx, good.ticket, bad)
+		p.wantError("Wait "+name, err, nil)
+	}
+	p.stands(good, policy.Allowed, 0)
 }
 
 // Sentence 13: callers that leave.
@@ -84,13 +127,15 @@ func callerLeft(p *probe) {
 	}
 	for _, l := range every(10, time.Hour) {
 		c, other := charge(l, "k", 4), charge(l.CountRefused().Named("counted"), "k", 2)
+		slot := charge(queued(1, 1), "k-"+l.Name(), 1)
 		p.admit(c, other)
+		holder := p.admit(slot)
 		resume := p.Stall()
 		const soon = 20 * time.Millisecond
 		ctx, cancel := context.WithTimeout(context.Background(), soon)
 		begun := time.Now()
 		var d policy.Decision
-		err := p.store().Take(ctx, policy.NewTicket(), []policy.Charge{c, other}, &d)
+		err := p.store().Take(ctx, policy.NewTicket(), []policy.Charge{c, slot, other}, &d)
 		cancel()
 		if took := time.Since(begun); took > time.Second {
 			p.failf("a stalled Take with %v to go returned after %v", soon, took)
@@ -99,6 +144,9 @@ func callerLeft(p *probe) {
 		resume()
 		p.eventually(4, c)
 		p.eventually(2, other)
+		p.eventuallyOccupied(1, 0, slot)
 		p.admit(with(6, c)...)
+		p.leave(holder)
+		p.admit(slot)
 	}
 }

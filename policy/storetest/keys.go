@@ -49,6 +49,8 @@ func oddKeys(p *probe) {
 		if key != "tenant" {
 			charges = append(charges, charge(policy.TokenBucket(1000, 24*time.Hour), key, int64(600+i)))
 		}
+		slots := policy.Concurrency(9).WithLease(time.Hour)
+		charges = append(charges, charge(slots, key, 1), in("its "+key, charge(slots, key, 1)))
 	}
 	for _, c := range charges {
 		p.admit(c)

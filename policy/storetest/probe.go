@@ -19,7 +19,7 @@ type probe struct {
 	err   error
 }
 
-// taken is an allowed Take, for a later settle.
+// taken is an allowed or queued Take, for a later settle.
 type taken struct {
 	policy.Decision
 	ticket  policy.Ticket
@@ -76,6 +76,13 @@ func (p *probe) refuse(charges ...policy.Charge) taken {
 	return t
 }
 
+// queue takes the charges, which must be queued.
+func (p *probe) queue(charges ...policy.Charge) taken {
+	t := p.take(charges...)
+	p.expect("Take", t, policy.Queued)
+	return t
+}
+
 func (p *probe) peek(charges ...policy.Charge) taken {
 	if p.err != nil {
 		return zero(charges)
@@ -101,15 +108,19 @@ func (p *probe) used(want int64, c policy.Charge) {
 var patience = 5 * time.Second
 
 // eventually is used for what a store may still have under way.
-func (p *probe) eventually(want int64, c policy.Charge) {
+func (p *probe) eventually(want int64, c policy.Charge) { p.eventuallyOccupied(want, 0, c) }
+
+// eventuallyOccupied is occupied in the end.
+func (p *probe) eventuallyOccupied(held, waiting int64, c policy.Charge) {
 	c.Units = 0
 	for deadline := time.Now().Add(patience); p.err == nil; time.Sleep(time.Millisecond) {
-		got := p.peek(c).Results[0].Used
-		if got == want {
+		r := p.peek(c).Results[0]
+		if r.Used == held && r.Queue == waiting {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.failf("%s under key %.40q has %d used after %v, want %d", c.Limit, c.Key, got, patience, want)
+			p.failf("%s under key %.40q has %d used and %d waiting after %v, want %d and %d",
+				c.Limit, c.Key, r.Used, r.Queue, patience, held, waiting)
 		}
 	}
 }
@@ -164,14 +175,56 @@ func (p *probe) wantError(what string, err, target error) {
 	}
 }
 
+// renew renews the lease of one charge of a Take.
+func (p *probe) renew(t taken, i int) policy.Result {
+	if p.err != nil {
+		return policy.Result{}
+	}
+	renewals := []policy.Renewal{{Ticket: t.ticket, Charge: t.charges[i]}}
+	if err := p.store().Renew(context.Background(), renewals); err != nil {
+		p.failf("Renew of %s: error %w", describe(t.charges[i:i+1]), err)
+	}
+	return renewals[0].Result
+}
+
+// stands renews the lease of the first charge, and wants it to stand like that: in
+// the queue at that place, or anywhere if it is none.
+func (p *probe) stands(t taken, want policy.Verdict, place int64) {
+	r := p.renew(t, 0)
+	switch {
+	case p.err != nil:
+	case r.Verdict != want:
+		p.failf("Renew of %s: %v, want %v; %+v", describe(t.charges[:1]), r.Verdict, want, r)
+	case want == policy.Queued && r.Queue != place:
+		p.failf("Renew of %s: place %d in the queue, want %d", describe(t.charges[:1]), r.Queue, place)
+	}
+}
+
+// leave frees the slot of the first charge, or its place, by itself.
+func (p *probe) leave(t taken) {
+	if p.err != nil {
+		return
+	}
+	settlements := t.settlements(0)
+	if err := p.store().Settle(context.Background(), t.ticket, settlements); err != nil {
+		p.failf("Settle of %s to 0: error %w", describe(t.charges[:1]), err)
+	}
+}
+
+// occupied wants the limit's slots to be so many held, and so many waited for.
+func (p *probe) occupied(held, waiting int64, c policy.Charge) {
+	c.Units = 0
+	if r := p.peek(c).Results[0]; p.err == nil && (r.Used != held || r.Queue != waiting) {
+		p.failf("%s under key %.40q has %d slots held and %d waited for, want %d and %d", c.Limit, c.Key, r.Used, r.Queue, held, waiting)
+	}
+}
+
 // shaped wants a decision to be one: a verdict that follows from those of its
 // results, of which there is one per charge, about the limit of that charge.
 func (p *probe) shaped(what string, t taken) taken {
 	want := policy.Allowed
 	for i := range t.Results {
-		if t.Results[i].Verdict != policy.Allowed {
-			want = policy.Refused
-		}
+		want = joint(want, t.Results[i].Verdict)
 	}
 	if len(t.Results) != len(t.charges) {
 		p.failf("%s of %d charges: %d results", what, len(t.charges), len(t.Results))
@@ -180,7 +233,8 @@ func (p *probe) shaped(what string, t taken) taken {
 	p.expect(what, t, want)
 	for i, r := range t.Results {
 		l := t.charges[i].Limit
-		if r.Limit != l.N() || r.Capacity != l.Capacity() || (r.RetryAfter > 0) != (r.Verdict == policy.Refused) {
+		waits := r.Verdict == policy.Refused && !slotted(&t.charges[i]) // nobody knows when a slot comes free
+		if r.Limit != l.N() || r.Capacity != l.Capacity() || (r.RetryAfter > 0) != waits {
 			p.failf("%s of %s: result %d is %+v", what, describe(t.charges), i, r)
 		}
 	}
@@ -236,7 +290,7 @@ func in(partition string, c policy.Charge) policy.Charge {
 	return c
 }
 
-// every returns a limit of each algorithm.
+// every returns a limit of each algorithm that counts units.
 func every(n int64, window time.Duration) []policy.Limit {
 	return []policy.Limit{
 		policy.TokenBucket(n, window), policy.SlidingWindow(n, window),

@@ -95,7 +95,7 @@ type run struct {
 	trace   []string
 }
 
-// received is an allowed Take, with the results of each bench.
+// received is an allowed or queued Take, with the results of each bench.
 type received struct {
 	ticket   policy.Ticket
 	charges  []policy.Charge
@@ -138,11 +138,15 @@ func (r *run) note(format string, args ...any) {
 }
 
 func (r *run) op() error {
-	switch r.pick("operation", 32) {
+	switch r.pick("operation", 40) {
 	default:
 		return r.take()
+	case 32, 33, 34, 35, 36:
+		return r.renew()
+	case 37, 38, 39:
+		return r.leave()
 	case 14, 15, 16, 17, 18, 19, 20, 21:
-		d := r.step(r.micro(), &r.last)
+		d := r.step(r.micro(), &r.last, r.oracle)
 		r.note("the clock moves on by %v", time.Duration(d)*time.Microsecond)
 		r.clock.set(r.micro() + d)
 	case 22, 23, 24, 25:
@@ -168,7 +172,7 @@ func (r *run) op() error {
 func (r *run) take() error {
 	charges := r.world.charges(r.oracle, r.micro())
 	ticket := policy.NewTicket()
-	r.last = r.oracle.take(r.micro(), charges)
+	r.last = r.oracle.take(r.micro(), ticket, charges)
 	r.note("Take %s: %v", describe(charges), r.last.Verdict)
 	t := &received{ticket: ticket, charges: charges, expected: r.last.Results}
 	err := r.ask("Take", charges, func(s policy.Store, d *policy.Decision) error {
@@ -177,7 +181,7 @@ func (r *run) take() error {
 		return err
 	})
 	const remembered = 12
-	if r.last.Verdict == policy.Allowed {
+	if r.last.Verdict != policy.Refused {
 		r.takes = append(r.takes, t)
 		r.takes = r.takes[max(0, len(r.takes)-remembered):]
 	}
@@ -205,6 +209,62 @@ func (r *run) ask(what string, charges []policy.Charge, call func(policy.Store, 
 		}
 	}
 	return nil
+}
+
+// renew renews leases of earlier Takes, of those too that are lost or were left.
+func (r *run) renew() error {
+	var renewals []policy.Renewal
+	for _, t := range r.takes {
+		for _, c := range t.charges {
+			if slotted(&c) && r.pick("renew it", 2) == 1 {
+				renewals = append(renewals, policy.Renewal{Ticket: t.ticket, Charge: c})
+			}
+		}
+	}
+	want := slices.Clone(renewals)
+	r.oracle.renew(r.micro(), want)
+	r.note("Renew %s", standings(want))
+	which := r.pick("store", 1024)
+	for _, b := range r.benches {
+		s, got := b.Stores[int(which)%len(b.Stores)], slices.Clone(renewals)
+		if err := s.Renew(context.Background(), got); err != nil {
+			return fmt.Errorf("renew: %T: error %w", s, err)
+		}
+		for i := range got {
+			g, w := got[i].Result, want[i].Result
+			g.Receipt, w.Receipt = policy.Receipt{}, policy.Receipt{}
+			if g != w {
+				return fmt.Errorf("renewal of %s: %T: result is\n    %+v, want\n    %+v", standings(want[i:i+1]), s, g, w)
+			}
+		}
+	}
+	return nil
+}
+
+func standings(renewals []policy.Renewal) string {
+	s := ""
+	for _, r := range renewals {
+		s += fmt.Sprintf("%s of ticket %.8s: %v %d; ", describe([]policy.Charge{r.Charge}), r.Ticket, r.Result.Verdict, r.Result.Queue)
+	}
+	return s
+}
+
+// leave settles the slots of an earlier Take to zero, and nothing else.
+func (r *run) leave() error {
+	if len(r.takes) == 0 {
+		return nil
+	}
+	from := *r.takes[r.pick("take", int64(len(r.takes)))]
+	from.chosen, from.totals = nil, nil
+	for i := range from.charges {
+		if slotted(&from.charges[i]) {
+			from.chosen, from.totals = append(from.chosen, i), append(from.totals, 0)
+		}
+	}
+	if from.chosen == nil {
+		return nil
+	}
+	return r.send(&from)
 }
 
 // settle corrects some charges of an earlier Take.

@@ -21,6 +21,7 @@ type counts struct {
 	now     func() time.Time
 	states  map[string]policy.State
 	tickets map[policy.Ticket]int64
+	changed chan struct{} // closed when a slot may have come free
 	apart   bool          // decide partitions apart, and undo
 	stalled chan struct{} // if not nil, replies wait until it is closed
 
@@ -29,6 +30,9 @@ type counts struct {
 	take  func(l policy.Limit, s policy.State, now, units int64) (policy.State, policy.Result)
 	peek  func(l policy.Limit, s policy.State, now, units int64) policy.Result
 	fix   func(l policy.Limit, s policy.State, now int64, r policy.Receipt, taken, total int64) policy.State
+	enter func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result)
+	renew func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result)
+	leave func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result)
 	quirk quirks
 }
 
@@ -52,6 +56,17 @@ type quirks struct {
 	chargeBySettle bool // settles as of now, not of the receipt
 	unlocked       bool // decides and commits under two locks
 	refuseError    bool // answers done contexts with a refusal
+	queueAlone     bool // takes the slot alone of a queued request
+	keepsPlace     bool // keeps the place of a refused request
+	leaveOnce      bool // frees slots once per ticket, with its units
+	slotsCount     bool // remembers tickets that settle slots alone
+	leaveTotals    bool // frees slots whatever the total
+	noWake         bool // Wait never looks again
+	waitRefuses    bool // Wait answers done contexts with a refusal
+	waitLeaves     bool // Wait gives up the place when its context ends
+	waitStays      bool // Wait goes on when the store is closed
+	renewsAll      bool // renews what it may not
+	renewsMany     int  // renews no more than that
 }
 
 func newCounts(now func() time.Time) *counts {
@@ -60,9 +75,13 @@ func newCounts(now func() time.Time) *counts {
 		name: func(c *policy.Charge) string {
 			return fmt.Sprint(len(c.Place()), ":", c.Place(), " ", len(c.Key), ":", c.Key, " ", c.ID())
 		},
-		units: sum,
-		take:  policy.Limit.Take,
-		peek:  policy.Limit.Peek,
+		units:   sum,
+		changed: make(chan struct{}),
+		take:    policy.Limit.Take,
+		enter:   policy.Limit.Enter,
+		renew:   policy.Limit.Renew,
+		leave:   policy.Limit.Leave,
+		peek:    policy.Limit.Peek,
 		fix: func(l policy.Limit, s policy.State, now int64, r policy.Receipt, taken, total int64) policy.State {
 			s, _ = l.Settle(s, now, r, taken, total)
 			return s
@@ -88,7 +107,7 @@ type process struct {
 	last   *policy.Decision
 }
 
-func (p *process) enter(ctx context.Context, charges []policy.Charge) error {
+func (p *process) admit(ctx context.Context, charges []policy.Charge) error {
 	p.mu.Lock()
 	closed := p.closed
 	p.mu.Unlock()
@@ -104,8 +123,8 @@ func (p *process) enter(ctx context.Context, charges []policy.Charge) error {
 	return policy.CheckCharges(charges)
 }
 
-func (p *process) Take(ctx context.Context, _ policy.Ticket, charges []policy.Charge, d *policy.Decision) error {
-	if err := p.enter(ctx, charges); err != nil {
+func (p *process) Take(ctx context.Context, ticket policy.Ticket, charges []policy.Charge, d *policy.Decision) error {
+	if err := p.admit(ctx, charges); err != nil {
 		if p.quirk.refuseError && ctx.Err() != nil {
 			d.Reset(len(charges))
 			d.Verdict = policy.Refused
@@ -116,7 +135,7 @@ func (p *process) Take(ctx context.Context, _ policy.Ticket, charges []policy.Ch
 	if p.quirk.leak {
 		go p.linger()
 	}
-	p.decide(charges, d, true)
+	p.decide(ticket, charges, d, true)
 	if p.quirk.keepsDecision && len(charges) == 2 && charges[0].Partition == "" {
 		if p.last != nil && len(p.last.Results) > 0 {
 			p.last.Results[0].Used++
@@ -135,14 +154,14 @@ func (p *process) Take(ctx context.Context, _ policy.Ticket, charges []policy.Ch
 	case <-ctx.Done():
 	}
 	// The caller leaves: what it took is given back when the reply is there.
-	if charges = slices.Clone(charges); d.Verdict == policy.Allowed && !p.quirk.ignoreGone {
+	if charges = slices.Clone(charges); d.Verdict != policy.Refused && !p.quirk.ignoreGone {
 		receipts := slices.Clone(d.Results)
 		go func() {
 			<-stalled
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			for i := range charges {
-				p.settle(&policy.Settlement{Charge: charges[i], Receipt: receipts[i].Receipt})
+				p.settle(ticket, &policy.Settlement{Charge: charges[i], Receipt: receipts[i].Receipt})
 			}
 		}()
 	}
@@ -152,15 +171,15 @@ func (p *process) Take(ctx context.Context, _ policy.Ticket, charges []policy.Ch
 func (p *process) linger() { <-p.end }
 
 func (p *process) Peek(ctx context.Context, charges []policy.Charge, d *policy.Decision) error {
-	if err := p.enter(ctx, charges); err != nil {
+	if err := p.admit(ctx, charges); err != nil {
 		return err
 	}
-	p.decide(charges, d, p.quirk.peekCommits)
+	p.decide(policy.NewTicket(), charges, d, p.quirk.peekCommits)
 	return nil
 }
 
 func (p *process) Settle(ctx context.Context, ticket policy.Ticket, settlements []policy.Settlement) error {
-	if err := p.enter(ctx, nil); err != nil {
+	if err := p.admit(ctx, nil); err != nil {
 		return err
 	}
 	if err := policy.CheckSettlements(settlements); err != nil && !p.quirk.noSettleCheck {
@@ -173,17 +192,35 @@ func (p *process) Settle(ctx context.Context, ticket policy.Ticket, settlements 
 	if p.quirk.ticketSeconds > 0 {
 		last = p.quirk.ticketSeconds
 	}
-	if at, ok := p.tickets[ticket]; ok && now-at < last*1_000_000 && !p.quirk.settleForever {
+	at, ok := p.tickets[ticket]
+	counted := ok && now-at < last*1_000_000 && !p.quirk.settleForever
+	if counted && p.quirk.leaveOnce {
 		return nil
 	}
-	p.tickets[ticket] = now
 	for i := range settlements {
-		p.settle(&settlements[i])
+		slot := slotted(&settlements[i].Charge)
+		if !slot || p.quirk.leaveOnce || p.quirk.slotsCount {
+			p.tickets[ticket] = now
+		}
+		if slot || !counted {
+			p.settle(ticket, &settlements[i])
+		}
 	}
 	return nil
 }
 
-func (p *process) settle(s *policy.Settlement) {
+// slotted tells whether a charge is for a slot.
+func slotted(c *policy.Charge) bool { return c.Limit.Algorithm() == policy.AlgorithmConcurrency }
+
+func (p *process) settle(ticket policy.Ticket, s *policy.Settlement) {
+	if slotted(&s.Charge) {
+		if s.Total == 0 || p.quirk.leaveTotals {
+			name := p.name(&s.Charge)
+			p.states[name], _ = p.leave(s.Charge.Limit, p.states[name], p.now().UnixMicro(), ticket)
+			p.wake()
+		}
+		return
+	}
 	name, now, receipt := p.name(&s.Charge), p.now().UnixMicro(), s.Receipt
 	if p.quirk.chargeBySettle {
 		receipt.At = now
@@ -192,13 +229,14 @@ func (p *process) settle(s *policy.Settlement) {
 }
 
 func (p *process) Reset(ctx context.Context, charges []policy.Charge) error {
-	if err := p.enter(ctx, charges); err != nil {
+	if err := p.admit(ctx, charges); err != nil {
 		return err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for i := range charges {
 		delete(p.states, p.name(&charges[i]))
+		p.wake()
 		if prefix, _, _ := strings.Cut(p.name(&charges[i]), " "); p.quirk.resetKey {
 			for name := range p.states {
 				if strings.HasPrefix(name, prefix) {
@@ -214,11 +252,85 @@ func (p *process) Close() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
+	if !p.quirk.waitStays {
+		p.wake()
+	}
 	return nil
 }
 
+func (p *process) Renew(ctx context.Context, renewals []policy.Renewal) error {
+	for i := range renewals {
+		renewals[i].Result = policy.Result{}
+	}
+	if err := p.admit(ctx, nil); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range renewals {
+		r := &renewals[i]
+		if err := policy.CheckSlot(&r.Charge); err != nil && !p.quirk.renewsAll {
+			return err
+		}
+		if p.quirk.renewsMany > 0 && i >= p.quirk.renewsMany {
+			break
+		}
+		r.Result = p.look(&r.Charge, r.Ticket)
+	}
+	return nil
+}
+
+// look renews a lease, under the lock.
+func (p *process) look(c *policy.Charge, t policy.Ticket) (r policy.Result) {
+	name := p.name(c)
+	p.states[name], r = p.renew(c.Limit, p.states[name], p.now().UnixMicro(), t)
+	return r
+}
+
+// wake lets those look who wait.
+func (p *process) wake() {
+	if !p.quirk.noWake {
+		close(p.changed)
+		p.changed = make(chan struct{})
+	}
+}
+
+func (p *process) Wait(ctx context.Context, ticket policy.Ticket, charge policy.Charge) (policy.Result, error) {
+	if err := policy.CheckSlot(&charge); err != nil && !p.quirk.renewsAll {
+		return policy.Result{}, err
+	}
+	for {
+		if err := p.admit(ctx, nil); err != nil {
+			return policy.Result{}, err
+		}
+		p.mu.Lock()
+		r, changed, closed := p.look(&charge, ticket), p.changed, p.closed
+		p.mu.Unlock()
+		if closed {
+			continue // since it was asked
+		}
+		if r.Verdict != policy.Queued {
+			return r, nil
+		}
+		select {
+		case <-changed:
+		case <-time.After(charge.Limit.Lease() / 3):
+		case <-ctx.Done():
+			switch {
+			case p.quirk.waitRefuses:
+				return policy.Result{Verdict: policy.Refused}, nil
+			case p.quirk.waitLeaves:
+				p.mu.Lock()
+				p.settle(ticket, &policy.Settlement{Charge: charge})
+				p.mu.Unlock()
+			}
+			return policy.Result{}, ctx.Err()
+		}
+	}
+}
+
 // decide decides, partition by partition if these are apart.
-func (p *process) decide(charges []policy.Charge, d *policy.Decision, take bool) {
+func (p *process) decide(ticket policy.Ticket, charges []policy.Charge, d *policy.Decision, take bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := p.now()
@@ -240,26 +352,23 @@ func (p *process) decide(charges []policy.Charge, d *policy.Decision, take bool)
 		}
 		groups[group] = append(groups[group], i)
 	}
-	var refused bool
 	var took []int
 	for _, group := range groups {
-		if p.joint(charges, group, d, now.UnixMicro(), take) {
+		verdict := p.joint(ticket, charges, group, d, now.UnixMicro(), take)
+		if verdict != policy.Refused {
 			took = append(took, group...)
-		} else {
-			refused = true
 		}
+		d.Verdict = max(d.Verdict, verdict)
 	}
-	if !refused {
+	if d.Verdict != policy.Refused {
 		return
 	}
-	d.Verdict = policy.Refused
 	if !take || p.quirk.noUndo {
 		return
 	}
 	for _, i := range took {
 		c := &charges[i]
-		name := p.name(c)
-		p.states[name] = p.fix(c.Limit, p.states[name], now.UnixMicro(), d.Results[i].Receipt, c.Units, 0)
+		p.settle(ticket, &policy.Settlement{Charge: *c, Receipt: d.Results[i].Receipt})
 	}
 	for _, i := range took {
 		c := &charges[i]
@@ -268,8 +377,10 @@ func (p *process) decide(charges []policy.Charge, d *policy.Decision, take bool)
 }
 
 // joint decides one group, all or none.
-func (p *process) joint(charges []policy.Charge, group []int, d *policy.Decision, now int64, take bool) (allowed bool) {
-	allowed = true
+func (p *process) joint(
+	ticket policy.Ticket, charges []policy.Charge, group []int, d *policy.Decision, now int64, take bool,
+) policy.Verdict {
+	verdict := policy.Allowed
 	after := map[string]policy.State{}
 	taken := map[string]policy.Result{}
 	for _, i := range group {
@@ -279,10 +390,10 @@ func (p *process) joint(charges []policy.Charge, group []int, d *policy.Decision
 			r.RetryAfter = d.Results[i].RetryAfter
 		}
 		d.Results[i] = r
-		allowed = allowed && r.Verdict == policy.Allowed
+		verdict = max(verdict, min(r.Verdict, policy.Refused))
 	}
 	if !take {
-		return allowed
+		return verdict
 	}
 	if p.quirk.unlocked {
 		p.mu.Unlock()
@@ -293,15 +404,22 @@ func (p *process) joint(charges []policy.Charge, group []int, d *policy.Decision
 		c := &charges[i]
 		name := p.name(c)
 		if r, ok := taken[name]; ok {
-			if allowed || r.Verdict == policy.Refused {
+			if verdict != policy.Refused || r.Verdict == policy.Refused {
 				d.Results[i] = r
 			}
 			continue
 		}
 		s := p.states[name]
-		s.Log = slices.Clone(s.Log)
-		after[name], taken[name] = p.take(c.Limit, s, now, p.units(charges, i))
-		if allowed || taken[name].Verdict == policy.Refused || p.quirk.keepOnRefusal {
+		s.Log, s.Leases = slices.Clone(s.Log), slices.Clone(s.Leases)
+		keep := verdict != policy.Refused || p.quirk.keepOnRefusal
+		if units := p.units(charges, i); slotted(c) && units > 0 {
+			after[name], taken[name] = p.enter(c.Limit, s, now, ticket)
+			keep = keep || p.quirk.keepsPlace && taken[name].Verdict == policy.Queued
+		} else {
+			after[name], taken[name] = p.take(c.Limit, s, now, units)
+			keep = keep && !(verdict == policy.Queued && p.quirk.queueAlone)
+		}
+		if keep || taken[name].Verdict == policy.Refused {
 			d.Results[i] = taken[name]
 		} else {
 			delete(after, name)
@@ -310,7 +428,7 @@ func (p *process) joint(charges []policy.Charge, group []int, d *policy.Decision
 	for name, s := range after {
 		p.states[name] = s
 	}
-	return allowed
+	return verdict
 }
 
 // reference is a harness for the counts after some change, through n processes.

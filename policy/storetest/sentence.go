@@ -16,6 +16,8 @@ var sentences = map[int]string{
 	11: "State lives as long as it can matter and not much longer; no key lives forever.",
 	12: "An error means unknown, never refused. A Take is sent at most once; only replies that prove that nothing ran are followed up, within the context's deadline. A Settle may be sent again, for ten seconds.",
 	13: "A Take whose caller has gone is given back when its reply arrives.",
+	14: "A slot whose holder died comes free within one lease. A slot whose holder reaches the Store stays its own, however long the request; one that was lost all the same is reported to its holder.",
+	15: "A full slot with room in its queue means queued: the request's other charges are held, the grant takes the slot, and leaving gives the rest back. Waiters are admitted in arrival order, are leased like holders, and are bounded. A request meets at most one queue.",
 	17: "Changed numbers keep the usage; a changed algorithm or window starts afresh.",
 	18: "Keys are opaque bytes: no key, however odd, collides with another or leaves its partition; one request's fault never harms another's.",
 	19: "A Store is safe for concurrent use, holds no lock across I/O, and stops its goroutines on Close.",

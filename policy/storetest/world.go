@@ -48,7 +48,7 @@ func newWorld(src source, partitioned bool) *world {
 	}
 	w.scopes = []policy.Scope{policy.NewScope("random", "a"), policy.NewScope("random", "b"), {}}[:1+w.pick("scopes", 3)]
 	for range 1 + w.pick("limits", 6) {
-		l := w.limit(policy.Algorithm(1+w.pick("algorithm", 4)), w.window())
+		l := w.limit(policy.Algorithm(1+w.pick("algorithm", 6)), w.window())
 		w.limits = append(w.limits, l.Named(string(rune('a'+len(w.limits)))))
 	}
 	return w
@@ -70,6 +70,16 @@ func (w *world) window() time.Duration {
 		policy.MaxWindow - time.Microsecond,
 	}
 	return windows[w.pick("window", int64(len(windows)))]
+}
+
+// slots picks the numbers of a limit of slots: few, so that there is a queue.
+func (w *world) slots() policy.Limit {
+	leases := []time.Duration{time.Second, 10 * time.Second, policy.MinLease, 1_000_003 * time.Microsecond, policy.MaxLease}
+	l := policy.Concurrency(1 + w.pick("slots", 3)).WithLease(leases[w.pick("lease", int64(len(leases)))])
+	if length := w.pick("queue", 4); length > 0 {
+		l = l.WithQueue(length, time.Minute)
+	}
+	return l
 }
 
 // number picks one from 1 to largest, small ones as often as huge ones.
@@ -97,6 +107,8 @@ func (w *world) limit(a policy.Algorithm, window time.Duration) policy.Limit {
 		l = policy.SlidingWindow(w.number(policy.MaxUnits), window)
 	case policy.AlgorithmSlidingLog:
 		l = policy.SlidingLog(w.number(policy.MaxLog), window)
+	case policy.AlgorithmConcurrency, policy.AlgorithmConcurrency + 1: // twice as often as others
+		return w.slots()
 	default:
 		l = policy.FixedWindow(w.number(policy.MaxUnits), window)
 	}
@@ -113,7 +125,8 @@ func (w *world) change() {
 	*l = w.limit(l.Algorithm(), l.Window()).Named(l.Name())
 }
 
-// charges picks 1 to 6 charges, with units around what the oracle has room for.
+// charges picks 1 to 6 charges, with units around what the oracle has room for,
+// and one queue at most.
 func (w *world) charges(o *oracle, now int64) []policy.Charge {
 	var charges []policy.Charge
 	for range 1 + w.pick("charges", 6) {
@@ -125,7 +138,9 @@ func (w *world) charges(o *oracle, now int64) []policy.Charge {
 			Partition: w.places[k],
 		}
 		c.Units = w.units(c.Limit, o.peek(now, []policy.Charge{c}).Results[0].Remaining)
-		charges = append(charges, c)
+		if charges = append(charges, c); policy.CheckCharges(charges) != nil {
+			charges = charges[:len(charges)-1]
+		}
 	}
 	return charges
 }
@@ -153,15 +168,16 @@ func (w *world) units(l policy.Limit, room int64) int64 {
 
 // total picks what a charge of units should have taken.
 func (w *world) total(c *policy.Charge) int64 {
+	units := min(c.Units, policy.MaxUnits) // of slots they may be any number
 	switch w.pick("total", 12) {
 	default:
 		return 0
 	case 4, 5, 6:
-		return w.pick("less", c.Units+1)
+		return w.pick("less", units+1)
 	case 7:
-		return c.Units
+		return units
 	case 8, 9, 10:
-		return c.Units + 1 + w.pick("more", c.Limit.Capacity())
+		return units + 1 + w.pick("more", c.Limit.Capacity())
 	case 11:
 		return []int64{policy.MaxUnits, 1 << 50, 1<<53 + 1, math.MaxInt64}[w.pick("far more", 4)]
 	}
@@ -169,15 +185,20 @@ func (w *world) total(c *policy.Charge) int64 {
 
 // step picks how far the clock moves on: anywhere, or to an instant at which
 // something changes, a microsecond more or less.
-func (w *world) step(now int64, last *policy.Decision) int64 {
-	window := w.limits[w.pick("limit", int64(len(w.limits)))].Window().Microseconds()
+func (w *world) step(now int64, last *policy.Decision, o *oracle) int64 {
+	l := w.limits[w.pick("limit", int64(len(w.limits)))]
+	window := max(l.Window(), l.Lease()).Microseconds() // of the two it has one
 	beside := func(d int64) int64 { return d + w.pick("beside", 3) - 1 }
 	var r policy.Result
 	if n := len(last.Results); n > 0 {
 		r = last.Results[w.pick("result", int64(n))]
 	}
 	var d int64
-	switch w.pick("step", 12) {
+	switch w.pick("step", 15) {
+	case 12, 13, 14: // to the end of a lease
+		if ends := o.leases(now); len(ends) > 0 {
+			d = beside(ends[w.pick("whose", int64(len(ends)))] - now)
+		}
 	case 0:
 		d = 1 + w.pick("microseconds", 10)
 	case 1:
