@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -156,19 +157,21 @@ func TestPanicInTheHandler(t *testing.T) {
 
 // A handler may run in another goroutine, and outlive the request.
 func TestTimeoutHandler(t *testing.T) {
-	t.Parallel()
-	store := newSpy()
-	limit := policy.PerHour(10)
-	release, done := make(chan struct{}), make(chan struct{})
-	inner := rated(t, store, "inner", limit).Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		defer close(done)
-		<-release
-		assert.NoError(t, ratelimit.SetCost(r.Context(), "per_key", 4))
-	}))
-	h := rated(t, store, "outer", limit).Handler(http.TimeoutHandler(inner, time.Millisecond, "late"))
-	assert.Equal(t, 503, get(h, "/", "a").Code)
-	close(release)
-	<-done
-	assert.Eventually(t, func() bool { return used(t, store, "inner", "per_key", hashed("a"), limit) == 4 }, time.Second, time.Millisecond)
-	assert.EqualValues(t, 4, used(t, store, "outer", "per_key", hashed("a"), limit))
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		limit := policy.PerHour(10)
+		release, done := make(chan struct{}), make(chan struct{})
+		inner := rated(t, store, "inner", limit).Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			defer close(done)
+			<-release
+			assert.NoError(t, ratelimit.SetCost(r.Context(), "per_key", 4))
+		}))
+		h := rated(t, store, "outer", limit).Handler(http.TimeoutHandler(inner, time.Second, "late"))
+		assert.Equal(t, 503, get(h, "/", "a").Code)
+		close(release)
+		<-done
+		synctest.Wait()
+		assert.EqualValues(t, 4, used(t, store, "inner", "per_key", hashed("a"), limit))
+		assert.EqualValues(t, 4, used(t, store, "outer", "per_key", hashed("a"), limit))
+	})
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"github.com/stint-go/stint/policy"
 )
 
 // A FieldWriter tells of limits in header fields, on allowed and on refused
@@ -72,6 +74,10 @@ type Fields struct {
 	// short, as in -12m. Of standings with one window the tightest is told.
 	PerWindow bool
 
+	// SkipQuotas leaves quotas out, where the fields are to tell of rates: unless
+	// it is a quota that refuses.
+	SkipQuotas bool
+
 	ready bool // the names are canonical: set on copies of the style's alone
 }
 
@@ -89,7 +95,9 @@ func (f Fields) WriteFields(h http.Header, r *Report) {
 	)
 	s := sheet{text: text[:0], cells: cells[:0]}
 	if !f.PerWindow {
-		f.fill(s, r, r.Binding(), "").setIn(h)
+		if st := f.binding(r); st != nil {
+			f.fill(s, r, st, "").setIn(h)
+		}
 		return
 	}
 	for i := range r.Standings {
@@ -98,6 +106,23 @@ func (f Fields) WriteFields(h http.Header, r *Report) {
 		}
 	}
 	s.setIn(h)
+}
+
+// binding returns the standing to tell of: the report's, but for quotas that are
+// to be skipped.
+func (f *Fields) binding(r *Report) *Standing {
+	binding := r.Binding()
+	if !f.SkipQuotas || binding.Limit.Algorithm() != policy.AlgorithmQuota || binding.Result.Verdict > policy.Queued {
+		return binding
+	}
+	binding = nil
+	for i := range r.Standings {
+		st := &r.Standings[i]
+		if st.Limit.Algorithm() != policy.AlgorithmQuota && (binding == nil || st.Result.Tighter(binding.Result)) {
+			binding = st
+		}
+	}
+	return binding
 }
 
 // Validate returns an error that tells which name cannot be one, or why the
