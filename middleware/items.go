@@ -68,14 +68,11 @@ type Batch struct {
 // the first Cost, as by [Limiter.Check], is not counted. A request without a
 // body, such as a GET, is no batch: let it pass the rule with Skip.
 //
-// A body with a Content-Encoding, such as gzip, is left alone and counts as one
-// item. What inflates it must stand in front of the Limiter and delete the
-// field. Refuse requests that still have it: to a handler that does not look, a
-// client that only names a coding sends a batch for the price of one item.
+// A body that is not JSON and has a Content-Encoding, such as gzip, is left as it
+// is and counts as one item: what inflates bodies must stand in front of the
+// Limiter, and refuse what it does not know. JSON is counted whatever that field
+// says, so that who only names a coding has no cheaper batch.
 func (b Batch) Cost(r *http.Request) (int64, error) {
-	if encoded(r.Header) {
-		return 1, nil
-	}
 	limit := b.MaxBytes
 	if limit <= 0 {
 		limit = defaultMaxBytes
@@ -94,6 +91,8 @@ func (b Batch) Cost(r *http.Request) (int64, error) {
 	case isTooLong:
 		return 0, bodyTooLarge(tooLong.Limit, err)
 	case b.Single && errors.Is(err, errNoField):
+		return 1, nil
+	case errors.Is(err, errNotJSON) && encoded(r.Header):
 		return 1, nil
 	case isInvalid:
 		return 0, b.invalid(err)

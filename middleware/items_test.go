@@ -420,6 +420,7 @@ func TestItemsOfTwoLengths(t *testing.T) {
 
 func TestItemsOfACodedBody(t *testing.T) {
 	t.Parallel()
+	const gzip = "\x1f\x8b\x08\x00\x00\x00"
 	for _, test := range []struct {
 		coding []string
 		coded  bool
@@ -427,19 +428,24 @@ func TestItemsOfACodedBody(t *testing.T) {
 		{nil, false}, {[]string{""}, false}, {[]string{"identity"}, false}, {[]string{"Identity, identity ", "identity"}, false},
 		{[]string{"gzip"}, true}, {[]string{"identity", "GZIP"}, true}, {[]string{"identity,br"}, true}, {[]string{"x"}, true},
 	} {
-		below := &counter{r: strings.NewReader(`[1,2]`)}
-		r := post(below)
+		r := post(strings.NewReader(`[1,2]`))
 		r.Header["Content-Encoding"] = test.coding
-		before := r.Body
 		n, err := ratelimit.Items("", 2)(r)
 		require.NoError(t, err)
+		assert.EqualValues(t, 2, n, "whatever it says it is: %q", test.coding)
+
+		r = post(strings.NewReader(gzip))
+		r.Header["Content-Encoding"] = test.coding
+		n, err = ratelimit.Items("", 2)(r)
 		if test.coded {
+			require.NoError(t, err)
 			assert.EqualValues(t, 1, n, test.coding)
-			assert.Zero(t, below.n)
-			assert.Same(t, before, r.Body)
 		} else {
-			assert.EqualValues(t, 2, n, test.coding)
+			assert.Equal(t, respond.InvalidBatch, reasonOf(err))
 		}
+		rest, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		assert.Equal(t, gzip, string(rest), "it is left as it is")
 	}
 }
 

@@ -84,9 +84,9 @@ func TestSurfaces(t *testing.T) {
 
 				// The bucket refills continuously: one by one.
 				for range 3 {
-					time.Sleep(tt.per/time.Duration(tt.key) - time.Microsecond)
+					time.Sleep(tt.per/time.Duration(tt.key) - 10*time.Microsecond)
 					require.Equal(t, 429, send(h, tt.method, tt.path, "nus_acme_one", tt.body).Code)
-					time.Sleep(2 * time.Microsecond)
+					time.Sleep(11 * time.Microsecond)
 					require.Equal(t, tt.status, send(h, tt.method, tt.path, "nus_acme_one", tt.body).Code)
 				}
 
@@ -231,7 +231,7 @@ func TestStreams(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			srv := httptest.NewServer(routes(open(t), defaults))
-			defer srv.Close()
+			t.Cleanup(srv.Close) // after the test's context, and with it its streams
 			stream := func(key string) *http.Response {
 				r, err := http.NewRequestWithContext(t.Context(), "GET", srv.URL+"/v1/sessions/s/events/stream", nil)
 				require.NoError(t, err)
