@@ -256,23 +256,53 @@ func TestWaitTwice(t *testing.T) {
 	})
 }
 
-// A clock that stands still just before a lease ends is not asked all the time.
+// A clock that stands still just before a lease ends is not asked all the time,
+// and however often it is, nobody is to be called when the wait has ended.
 func TestWaitOnAStandingClock(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		var asked atomic.Int64
+		clock := newClock()
 		s := memstore.New(memstore.Options{Now: func() time.Time {
 			asked.Add(1)
-			return noon
+			return clock.Now()
 		}})
-		c := charge(slots(1, 2).WithLease(policy.MinLease), "a", 1)
+		c := charge(slots(1, 2), "a", 1)
 		enter(t, s, c)
+		clock.advance(9*time.Second - time.Microsecond)
 		g := enter(t, s, c)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := g.wait(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Less(t, asked.Load(), int64(1100))
+		require.Greater(t, asked.Load(), int64(900))
+		require.Zero(t, s.Calls())
+	})
+}
+
+// When a clock leaps over the ends of leases, the next to come finds out for all.
+func TestWaitWhenTheClockLeaps(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s, clock := newStore(t, 0)
+		c := charge(slots(1, 9), "a", 1)
+		enter(t, s, c)
+		began := time.Now()
+		var group sync.WaitGroup
+		for range 3 {
+			g := enter(t, s, c)
+			group.Go(func() {
+				if r, err := g.wait(t.Context()); err != nil || r.Verdict != policy.Refused {
+					t.Error(r, err)
+				}
+			})
+		}
+		synctest.Wait()
+		clock.advance(9 * time.Second)
+		require.Equal(t, policy.Allowed, enter(t, s, c).Verdict)
+		group.Wait()
+		require.Zero(t, time.Since(began))
 	})
 }
 
@@ -299,7 +329,7 @@ func TestQueuedHoldsTheRest(t *testing.T) {
 // States with slots make no room: new keys share the slots of one.
 func TestSlotsAreNotEvicted(t *testing.T) {
 	t.Parallel()
-	s, c := newStore(t, 2)
+	s, _ := newStore(t, 2)
 	held := charge(slots(5, 1), "held", 1)
 	holder := enter(t, s, held)
 	rate := policy.PerHour(100)
@@ -316,7 +346,13 @@ func TestSlotsAreNotEvicted(t *testing.T) {
 	}
 	holder.leave(t) // nobody has it, so it makes room
 	require.False(t, take(t, s, charge(rate, "c", 1)).Results[0].Overflow)
-	c.advance(9 * time.Second)
+
+	s, c := newStore(t, 1)
+	enter(t, s, held)
+	require.True(t, take(t, s, charge(rate, "d", 1)).Results[0].Overflow)
+	c.advance(9*time.Second - time.Microsecond)
+	require.True(t, take(t, s, charge(rate, "d", 1)).Results[0].Overflow)
+	c.advance(time.Microsecond)
 	require.False(t, take(t, s, charge(rate, "d", 1)).Results[0].Overflow, "as does one whose leases have ended")
 }
 
@@ -350,14 +386,28 @@ func TestSlotsOverflow(t *testing.T) {
 		}()
 		synctest.Wait()
 		require.Equal(t, 1, s.Calls())
+		began := time.Now()
 		one.leave(t)
 		r := <-done
+		require.Zero(t, time.Since(began))
 		require.Equal(t, policy.Allowed, r.Verdict)
 		require.True(t, r.Overflow)
 		two.leave(t)
 		require.Equal(t, policy.Refused, two.renew(t).Verdict)
 		require.Equal(t, policy.Allowed, own.renew(t).Verdict)
+
+		holder := enter(t, s, charge(slots(1, 2), "five", 1))
+		require.True(t, holder.Results[0].Overflow)
+		last := enter(t, s, charge(slots(1, 2), "six", 1))
+		closed := make(chan error)
+		go func() {
+			_, err := last.wait(t.Context())
+			closed <- err
+		}()
+		synctest.Wait()
 		require.NoError(t, s.Close())
+		require.ErrorIs(t, <-closed, policy.ErrClosed)
+		require.Zero(t, time.Since(began))
 	})
 }
 
