@@ -77,3 +77,29 @@ func ExampleStore_Settle() {
 	fmt.Println(d.Results[0].Used)
 	// Output: 4
 }
+
+func ExampleStore_Wait() {
+	store := memstore.New(memstore.Options{})
+	defer store.Close()
+
+	ctx := context.Background()
+	charges := []policy.Charge{{Limit: policy.Concurrency(1).WithQueue(8, 30*time.Second), Key: "exports", Units: 1}}
+	first, second := policy.NewTicket(), policy.NewTicket()
+	var d policy.Decision
+	for _, ticket := range []policy.Ticket{first, second} {
+		if err := store.Take(ctx, ticket, charges, &d); err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(d.Verdict)
+	}
+	go func() { // the first is done
+		_ = store.Settle(ctx, first, []policy.Settlement{{Charge: charges[0]}})
+	}()
+	r, err := store.Wait(ctx, second, charges[0])
+	fmt.Println(r.Verdict, err)
+	// Output:
+	// allowed
+	// queued
+	// allowed <nil>
+}

@@ -13,7 +13,8 @@
 //	}
 //
 // Time is the suite's: a store under test decides by the clock it is handed, so
-// no case sleeps. What no interface shows, a case cannot see: how many round
+// no case sleeps. A Wait alone goes by real time too, and has up to five seconds to
+// see what has changed. What no interface shows, a case cannot see: how many round
 // trips a decision costs, whether keys expire, what a dead server does to a
 // store. Stores have tests of their own for these.
 //

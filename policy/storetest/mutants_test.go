@@ -243,6 +243,248 @@ func (c *counts) forgive() {
 	}
 }
 
+// A pureStep is one of the transitions that belong to a ticket.
+type pureStep = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result)
+
+// slotMutants are stores whose slots are wrong, and the cases that must notice.
+// Random says whether random operations must as well.
+var slotMutants = map[string]struct {
+	cases  []string
+	random bool
+	change func(*counts)
+}{
+	"ends leases a microsecond early": {[]string{"a lease ends to the microsecond", "a renewed slot stays its holder's"}, true, func(c *counts) {
+		leases(c, func(l policy.Limit) policy.Limit { return l.WithLease(l.Lease() - time.Microsecond) })
+	}},
+	"ends leases a microsecond late": {[]string{"a lease ends to the microsecond", "a renewed slot stays its holder's"}, true, func(c *counts) {
+		leases(c, func(l policy.Limit) policy.Limit { return l.WithLease(l.Lease() + time.Microsecond) })
+	}},
+	"renews nothing": {[]string{"a renewed slot stays its holder's", "many renewals at once"}, true, func(c *counts) {
+		renew := c.renew
+		c.renew = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			before := s
+			before.Leases = slices.Clone(s.Leases)
+			s, r := renew(l, s, now, t)
+			if r.Verdict != policy.Refused {
+				return l.Enter(before, now, t) // who is there already keeps what it has
+			}
+			return s, r
+		}
+	}},
+	"says of a lost slot that it is held": {[]string{"a lost slot is reported, and not had again", "wait for what is lost"}, true, func(c *counts) {
+		renew := c.renew
+		c.renew = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			s, r := renew(l, s, now, t)
+			r.Verdict = min(r.Verdict, policy.Queued)
+			if r.Verdict == policy.Queued && r.Queue == 0 {
+				r.Verdict = policy.Allowed
+			}
+			return s, r
+		}
+	}},
+	"renews a lost slot by taking it again": {[]string{"a lost slot is reported, and not had again"}, true, func(c *counts) {
+		renew := c.renew
+		c.renew = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			s, r := renew(l, s, now, t)
+			if r.Verdict == policy.Refused {
+				return l.Enter(s, now, t)
+			}
+			return s, r
+		}
+	}},
+	"renews sixty-four at most": {[]string{"many renewals at once"}, false, func(c *counts) { c.quirk.renewsMany = policy.MaxCharges }},
+	"renews whatever it is given": {[]string{"what has no slot is not renewed"}, false, func(c *counts) {
+		c.quirk.renewsAll = true
+		c.renew = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			if l.Algorithm() != policy.AlgorithmConcurrency {
+				return s, policy.Result{Verdict: policy.Refused}
+			}
+			return l.Renew(s, now, t)
+		}
+	}},
+	"takes a slot for each unit": {[]string{"a request takes one slot, whatever its units"}, true, func(c *counts) {
+		units := c.units
+		c.units = func(charges []policy.Charge, i int) int64 {
+			if n := units(charges, i); slotted(&charges[i]) && n > charges[i].Limit.N() {
+				return 0
+			}
+			return units(charges, i)
+		}
+	}},
+	"lets newcomers overtake": {[]string{"in the order of arrival", "wait in the order of arrival"}, true, func(c *counts) {
+		enter := c.enter
+		c.enter = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			s, r := enter(l, s, now, t)
+			if last := len(s.Leases) - 1; r.Verdict == policy.Queued && last >= 0 && s.Leases[last].Ticket == t {
+				s.Leases = slices.Insert(s.Leases[:last], int(s.A), s.Leases[last])
+			}
+			return s, r
+		}
+	}},
+	"lets newcomers have what the dead leave": {[]string{"the slot of a holder who died is granted"}, true, func(c *counts) {
+		enter := c.enter
+		c.enter = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			alive := func(lease policy.Lease) bool { return lease.Until > now }
+			held := slices.ContainsFunc(s.Leases[:min(s.A, int64(len(s.Leases)))], alive)
+			if waits := slices.ContainsFunc(s.Leases[min(s.A, int64(len(s.Leases))):], alive); held || !waits {
+				return enter(l, s, now, t)
+			}
+			s, _ = l.Renew(s, now, t)
+			s.Leases = slices.Insert(s.Leases, 0, policy.Lease{Ticket: t, Until: now + l.Lease().Microseconds()})
+			return s, l.Report(policy.State{At: now, A: 1}, now, 1, policy.Allowed, true)
+		}
+	}},
+	"has a place more in its queue": {[]string{"the queue is bounded"}, true, func(c *counts) {
+		longer := func(l policy.Limit) policy.Limit {
+			if length, wait := l.Queue(); length > 0 {
+				return l.WithQueue(length+1, wait)
+			}
+			return l
+		}
+		enter, peek := c.enter, c.peek
+		c.enter = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			return enter(longer(l), s, now, t)
+		}
+		c.peek = func(l policy.Limit, s policy.State, now, units int64) policy.Result {
+			return peek(longer(l), s, now, units)
+		}
+	}},
+	"does not end places in its queue": {[]string{"waiters are leased like holders"}, true, func(c *counts) {
+		enter := c.enter
+		c.enter = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			s, r := enter(l, s, now, t)
+			if r.Verdict == policy.Queued {
+				s, _ = l.WithLease(policy.MaxLease).Renew(s, now, t)
+			}
+			return s, r
+		}
+	}},
+	"takes nothing but the place of a queued request": {[]string{"a queued request holds its other charges", "wait until another leaves"}, true, func(c *counts) {
+		c.quirk.queueAlone = true
+	}},
+	"keeps the place of a refused request": {[]string{"a refusal takes no place in a queue"}, true, func(c *counts) { c.quirk.keepsPlace = true }},
+	"frees no slot while somebody waits": {[]string{"in the order of arrival", "wait until another leaves", "a slot settled to zero comes free, once"}, true, func(c *counts) {
+		leave := c.leave
+		c.leave = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			if held := s.Leases[:s.A]; int(s.A) < len(s.Leases) && slices.ContainsFunc(held, func(l policy.Lease) bool { return l.Ticket == t }) {
+				return s, policy.Result{Verdict: policy.Allowed}
+			}
+			return leave(l, s, now, t)
+		}
+	}},
+	"frees the first slot, whoever leaves": {[]string{"a slot settled to zero comes free, once"}, true, func(c *counts) {
+		leave := c.leave
+		c.leave = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			if len(s.Leases) > 0 {
+				t = s.Leases[0].Ticket
+			}
+			return leave(l, s, now, t)
+		}
+	}},
+	"frees slots whatever the total":     {[]string{"a slot settled to zero comes free, once"}, true, func(c *counts) { c.quirk.leaveTotals = true }},
+	"frees slots once per ticket":        {[]string{"slots and units are settled apart"}, true, func(c *counts) { c.quirk.leaveOnce = true }},
+	"counts a ticket that settles slots": {[]string{"slots and units are settled apart"}, true, func(c *counts) { c.quirk.slotsCount = true }},
+	"takes slots when asked to peek":     {[]string{"peek takes no slot, and no place"}, true, func(c *counts) { c.quirk.peekCommits = true }},
+	"undoes no slot in other partitions": {[]string{"a slot in another partition"}, true, func(c *counts) {
+		c.apart = true
+		c.quirk.noUndo = true
+	}},
+	"evicts when a number is lowered": {[]string{"changed numbers of slots evict nobody"}, true, func(c *counts) {
+		fewer := func(step pureStep) pureStep {
+			return func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+				s.A = min(s.A, l.N())
+				return step(l, s, now, t)
+			}
+		}
+		c.enter, c.renew, c.leave = fewer(c.enter), fewer(c.renew), fewer(c.leave)
+	}},
+	"goes by the clock when it is set back": {[]string{"a clock set back ends no lease, and none too late"}, true, func(c *counts) {
+		renew := c.renew
+		c.renew = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			s.At = min(s.At, now)
+			return renew(l, s, now, t)
+		}
+	}},
+	"keeps the slot of a caller that left": {[]string{"a Take whose caller left"}, false, func(c *counts) {
+		c.quirk.goneSlots = true
+	}},
+	"wakes nobody":                     {[]string{"wait until another leaves", "wait in the order of arrival"}, false, func(c *counts) { c.quirk.noWake = true }},
+	"looks when something has changed": {[]string{"wait for what was granted already"}, false, func(c *counts) { c.quirk.waitLate = true }},
+	"looks only when it has been told": {[]string{"wait for a holder who died", "wait for what is lost"}, false, func(c *counts) { c.quirk.waitDeaf = true }},
+	"grants in the order of leaving": {[]string{"wait in the order of arrival"}, true, func(c *counts) {
+		leave := c.leave
+		c.leave = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+			if waiting := s.Leases[s.A:]; len(waiting) > 1 {
+				slices.Reverse(waiting)
+			}
+			return leave(l, s, now, t)
+		}
+	}},
+	"says of a wait that ended that it was lost": {[]string{"wait until the context ends"}, false, func(c *counts) { c.quirk.waitRefuses = true }},
+	"gives up the place of a wait that ended":    {[]string{"wait until the context ends"}, false, func(c *counts) { c.quirk.waitLeaves = true }},
+	"waits on when it is closed":                 {[]string{"close"}, false, func(c *counts) { c.quirk.waitStays = true }},
+	"lets requests meet two queues":              {[]string{"one queue at most"}, false, func(c *counts) { c.quirk.noCheck = true; c.forgive() }},
+	"decides slots under two locks":              {[]string{"slots at once"}, false, func(c *counts) { c.quirk.unlocked = true }},
+	"gives reservations back whole": {[]string{"reservations held open are no more than the bucket"}, true, func(c *counts) {
+		c.fix = func(l policy.Limit, s policy.State, now int64, r policy.Receipt, taken, total int64) policy.State {
+			if l.Algorithm() == policy.AlgorithmTokenBucket {
+				r.At = now
+			}
+			s, _ = l.Settle(s, now, r, taken, total)
+			return s
+		}
+	}},
+}
+
+// leases gives the limits of slots another lease.
+func leases(c *counts, other func(policy.Limit) policy.Limit) {
+	enter, renew := c.enter, c.renew
+	c.enter = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+		return enter(other(l), s, now, t)
+	}
+	c.renew = func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result) {
+		return renew(other(l), s, now, t)
+	}
+}
+
+// TestSlotMutants wants each to be noticed by its cases.
+func TestSlotMutants(t *testing.T) {
+	t.Parallel()
+	noticed := map[string]bool{}
+	for name, m := range slotMutants {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := reference(2, m.change)
+			for _, want := range m.cases {
+				i := slices.IndexFunc(storetest.Cases(), func(c storetest.Case) bool { return c.Name == want })
+				if i < 0 {
+					t.Fatalf("there is no case %q", want)
+				}
+				switch err := storetest.Cases()[i].Check(t, h); {
+				case err == nil:
+					t.Errorf("case %q does not notice", want)
+				case errors.Is(err, storetest.ErrNotApplicable):
+					t.Error(err)
+				default:
+					t.Logf("%s: %v", want, err)
+				}
+			}
+			const ops = 10_000
+			if m.random && storetest.Random(t, 1, ops, h) == nil {
+				t.Errorf("%d random operations do not notice", ops)
+			}
+		})
+		for _, c := range m.cases {
+			noticed[c] = true
+		}
+	}
+	for _, c := range storetest.Cases() {
+		if (c.Number == 14 || c.Number == 15) && !noticed[c.Name] {
+			t.Errorf("no mutant is for the case %q", c.Name)
+		}
+	}
+}
+
 // TestMutants wants every mutant to be noticed.
 func TestMutants(t *testing.T) {
 	t.Parallel()
@@ -262,7 +504,7 @@ func TestMutants(t *testing.T) {
 			if !slices.Equal(noticed, m.sentences) {
 				t.Errorf("noticed by the cases of sentences %v, want %v", noticed, m.sentences)
 			}
-			const ops = 5000
+			const ops = 10_000
 			if m.random && storetest.Random(t, 1, ops, h) == nil {
 				t.Errorf("%d random operations do not notice", ops)
 			}

@@ -47,6 +47,7 @@ type quirks struct {
 	noSettleCheck  bool // nor settlements
 	ignoreContext  bool
 	ignoreGone     bool // keeps what a caller that left took
+	goneSlots      bool // keeps the slots, and the places
 	leak           bool // leaves a goroutine
 	neverClosed    bool
 	resetKey       bool // forgets all of a key
@@ -64,6 +65,8 @@ type quirks struct {
 	noWake         bool // Wait never looks again
 	waitRefuses    bool // Wait answers done contexts with a refusal
 	waitLeaves     bool // Wait gives up the place when its context ends
+	waitLate       bool // Wait looks only when something has changed
+	waitDeaf       bool // Wait does not look by itself
 	waitStays      bool // Wait goes on when the store is closed
 	renewsAll      bool // renews what it may not
 	renewsMany     int  // renews no more than that
@@ -161,7 +164,9 @@ func (p *process) Take(ctx context.Context, ticket policy.Ticket, charges []poli
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			for i := range charges {
-				p.settle(ticket, &policy.Settlement{Charge: charges[i], Receipt: receipts[i].Receipt})
+				if !slotted(&charges[i]) || !p.quirk.goneSlots {
+					p.settle(ticket, &policy.Settlement{Charge: charges[i], Receipt: receipts[i].Receipt})
+				}
 			}
 		}()
 	}
@@ -199,7 +204,7 @@ func (p *process) Settle(ctx context.Context, ticket policy.Ticket, settlements 
 	}
 	for i := range settlements {
 		slot := slotted(&settlements[i].Charge)
-		if !slot || p.quirk.leaveOnce || p.quirk.slotsCount {
+		if !counted && (!slot || p.quirk.leaveOnce || p.quirk.slotsCount) {
 			p.tickets[ticket] = now
 		}
 		if slot || !counted {
@@ -299,12 +304,21 @@ func (p *process) Wait(ctx context.Context, ticket policy.Ticket, charge policy.
 	if err := policy.CheckSlot(&charge); err != nil && !p.quirk.renewsAll {
 		return policy.Result{}, err
 	}
+	if p.quirk.waitLate {
+		p.mu.Lock()
+		changed := p.changed
+		p.mu.Unlock()
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
 	for {
 		if err := p.admit(ctx, nil); err != nil {
 			return policy.Result{}, err
 		}
 		p.mu.Lock()
-		r, changed, closed := p.look(&charge, ticket), p.changed, p.closed
+		r, changed, closed := p.look(&charge, ticket), p.changed, p.closed && !p.quirk.neverClosed
 		p.mu.Unlock()
 		if closed {
 			continue // since it was asked
@@ -312,9 +326,13 @@ func (p *process) Wait(ctx context.Context, ticket policy.Ticket, charge policy.
 		if r.Verdict != policy.Queued {
 			return r, nil
 		}
+		timer := time.After(charge.Limit.Lease() / 3)
+		if p.quirk.waitDeaf {
+			timer = nil
+		}
 		select {
 		case <-changed:
-		case <-time.After(charge.Limit.Lease() / 3):
+		case <-timer:
 		case <-ctx.Done():
 			switch {
 			case p.quirk.waitRefuses:

@@ -3,6 +3,7 @@ package storetest
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/stint-go/stint/policy"
@@ -27,14 +28,15 @@ type wait struct {
 	r    policy.Result
 }
 
-// wait waits for the slot of the first charge.
+// wait waits for the slot of the first charge. It returns when that is under way,
+// as far as a look at the clock shows it.
 func (p *probe) wait(t taken) *wait {
 	w := &wait{p: p, t: t, done: make(chan error, 1)}
 	if p.err != nil {
 		w.done <- nil
 		return w
 	}
-	s := p.store()
+	s, reads := p.store(), p.clock.reads.Load()
 	go func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
@@ -42,6 +44,10 @@ func (p *probe) wait(t taken) *wait {
 		w.r, err = s.Wait(ctx, t.ticket, t.charges[0])
 		w.done <- err
 	}()
+	const soon = 100 * time.Millisecond
+	for deadline := time.Now().Add(soon); p.clock.reads.Load() == reads && time.Now().Before(deadline); {
+		runtime.Gosched()
+	}
 	return w
 }
 

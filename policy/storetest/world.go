@@ -23,6 +23,7 @@ type world struct {
 	places []string // of the keys, by index
 	scopes []policy.Scope
 	steady bool // numbers do not change and the clock does not go back
+	crowd  bool // a few slots, that many want
 }
 
 // newWorld chooses a world. Where partitions are decided apart, it is either one
@@ -30,7 +31,8 @@ type world struct {
 // as if it had not been only as long as clock and numbers go on as they were.
 func newWorld(src source, partitioned bool) *world {
 	w := &world{source: src}
-	for range 1 + w.pick("keys", 4) {
+	w.crowd = w.pick("crowd", 4) == 3
+	for range 1 + w.pick("keys", w.most(4)) {
 		w.keys = append(w.keys, w.oddKey(len(w.keys)))
 	}
 	const own, one, two = 0, 1, 2
@@ -46,12 +48,24 @@ func newWorld(src source, partitioned bool) *world {
 			w.places = append(w.places, []string{"{tenant", "tenant}"}[i%2])
 		}
 	}
-	w.scopes = []policy.Scope{policy.NewScope("random", "a"), policy.NewScope("random", "b"), {}}[:1+w.pick("scopes", 3)]
-	for range 1 + w.pick("limits", 6) {
-		l := w.limit(policy.Algorithm(1+w.pick("algorithm", 6)), w.window())
+	w.scopes = []policy.Scope{policy.NewScope("random", "a"), policy.NewScope("random", "b"), {}}[:1+w.pick("scopes", w.most(3))]
+	for range 1 + w.pick("limits", w.most(6)) {
+		a := policy.Algorithm(1 + w.pick("algorithm", int64(policy.AlgorithmConcurrency)))
+		if w.crowd && len(w.limits) == 0 {
+			a = policy.AlgorithmConcurrency
+		}
+		l := w.limit(a, w.window())
 		w.limits = append(w.limits, l.Named(string(rune('a'+len(w.limits)))))
 	}
 	return w
+}
+
+// most bounds what there is of something: in a crowd, by two.
+func (w *world) most(n int64) int64 {
+	if w.crowd {
+		return min(n, 2)
+	}
+	return n
 }
 
 func (w *world) oddKey(i int) string {
@@ -107,7 +121,7 @@ func (w *world) limit(a policy.Algorithm, window time.Duration) policy.Limit {
 		l = policy.SlidingWindow(w.number(policy.MaxUnits), window)
 	case policy.AlgorithmSlidingLog:
 		l = policy.SlidingLog(w.number(policy.MaxLog), window)
-	case policy.AlgorithmConcurrency, policy.AlgorithmConcurrency + 1: // twice as often as others
+	case policy.AlgorithmConcurrency:
 		return w.slots()
 	default:
 		l = policy.FixedWindow(w.number(policy.MaxUnits), window)
@@ -184,8 +198,29 @@ func (w *world) total(c *policy.Charge) int64 {
 }
 
 // step picks how far the clock moves on: anywhere, or to an instant at which
-// something changes, a microsecond more or less.
+// something changes, a microsecond more or less. In a crowd it mostly moves
+// within leases.
 func (w *world) step(now int64, last *policy.Decision, o *oracle) int64 {
+	var d int64
+	ends := o.leases(now)
+	switch way := w.pick("way", 8); {
+	case len(ends) == 0 || way < 2, way < 6 && !w.crowd:
+		d = w.leap(now, last)
+	default:
+		d = ends[w.pick("whose lease", int64(len(ends)))] - now
+		if way >= 4 {
+			d += w.pick("beside", 3) - 1
+		} else {
+			d = 1 + w.pick("before it ends", d)
+		}
+	}
+	if d < 0 || now+d >= endOfTime {
+		return 1
+	}
+	return d
+}
+
+func (w *world) leap(now int64, last *policy.Decision) (d int64) {
 	l := w.limits[w.pick("limit", int64(len(w.limits)))]
 	window := max(l.Window(), l.Lease()).Microseconds() // of the two it has one
 	beside := func(d int64) int64 { return d + w.pick("beside", 3) - 1 }
@@ -193,12 +228,7 @@ func (w *world) step(now int64, last *policy.Decision, o *oracle) int64 {
 	if n := len(last.Results); n > 0 {
 		r = last.Results[w.pick("result", int64(n))]
 	}
-	var d int64
-	switch w.pick("step", 15) {
-	case 12, 13, 14: // to the end of a lease
-		if ends := o.leases(now); len(ends) > 0 {
-			d = beside(ends[w.pick("whose", int64(len(ends)))] - now)
-		}
+	switch w.pick("step", 12) {
 	case 0:
 		d = 1 + w.pick("microseconds", 10)
 	case 1:
@@ -219,9 +249,6 @@ func (w *world) step(now int64, last *policy.Decision, o *oracle) int64 {
 		d = w.pick("windows", 3*window)
 	case 11:
 		d = w.pick("days", int64(10*24*time.Hour/time.Microsecond))
-	}
-	if d < 0 || now+d >= endOfTime {
-		return 1
 	}
 	return d
 }
