@@ -91,6 +91,18 @@ func (c *Charge) check(i int) error {
 	return nil
 }
 
+// CheckSlot returns an error unless a charge can be renewed and waited for: it has
+// to be valid, and of a concurrency limit.
+func CheckSlot(c *Charge) error {
+	if err := c.check(0); err != nil {
+		return err
+	}
+	if c.Limit.algorithm != AlgorithmConcurrency {
+		return fmt.Errorf("policy: charge of %s (%s): it has no slot to renew or wait for", &c.Limit, c.Scope)
+	}
+	return nil
+}
+
 // ErrClosed is what a Store answers after Close.
 var ErrClosed = errors.New("policy: store is closed")
 
