@@ -176,13 +176,54 @@ func TestWaitOutlivesConnections(t *testing.T) {
 	enter(t, store, second, slot)
 	result := waiting(t.Context(), store, second, slot)
 	for range 3 {
-		time.Sleep(50 * time.Millisecond)
+		time.Sleep(100 * time.Millisecond)
 		proxy.Cut()
 	}
+	time.Sleep(100 * time.Millisecond)
 	leave(t, direct, first, slot)
 	r, err := result()
 	require.NoError(t, err)
 	require.Equal(t, policy.Allowed, r.Verdict)
+}
+
+// A grant that is published while nobody hears it is found as soon as somebody
+// could hear the next one.
+func TestWaitFindsWhatItMissed(t *testing.T) {
+	proxy, store, direct := proxied(t, redisstore.Options{Timeout: 100 * time.Millisecond})
+	slot := charge(patient(1, 1), "alice")
+	first, second := policy.NewTicket(), policy.NewTicket()
+	enter(t, direct, first, slot)
+	enter(t, store, second, slot)
+	result := waiting(t.Context(), store, second, slot)
+	time.Sleep(300 * time.Millisecond)
+	proxy.Freeze()
+	proxy.Cut()
+	leave(t, direct, first, slot)
+	time.Sleep(50 * time.Millisecond)
+	thawed := time.Now()
+	proxy.Thaw()
+	r, err := result()
+	require.NoError(t, err)
+	require.Equal(t, policy.Allowed, r.Verdict)
+	t.Logf("found after %v", time.Since(thawed))
+}
+
+// Who waits looks when a lease ends, however long its own is.
+func TestWaitLooksWhenALeaseEnds(t *testing.T) {
+	srv := redistest.Start(t)
+	store := redisstore.New(srv.Client(t))
+	defer store.Close()
+	short := charge(policy.Concurrency(1).WithLease(700*time.Millisecond), "alice")
+	slot := charge(patient(1, 2), "alice")
+	start := time.Now()
+	take(t, store, short)
+	ticket := policy.NewTicket()
+	require.Equal(t, policy.Queued, enter(t, store, ticket, slot).Verdict)
+	r, err := store.Wait(t.Context(), ticket, slot)
+	require.NoError(t, err)
+	require.Equal(t, policy.Allowed, r.Verdict)
+	require.GreaterOrEqual(t, time.Since(start), 700*time.Millisecond)
+	require.Less(t, time.Since(start), 2*time.Second)
 }
 
 // Where nothing may be published, or subscribed to, who waits finds out by
@@ -212,6 +253,11 @@ func TestWaitWithoutPublishing(t *testing.T) {
 	require.Equal(t, policy.Allowed, r.Verdict)
 	t.Logf("found %v after the release", time.Since(released))
 	require.Less(t, time.Since(released), time.Second)
+
+	enter(t, store, first, slot) // waits; a take that grants it a slot goes through
+	wider := charge(policy.Concurrency(3).WithLease(600*time.Millisecond), "alice")
+	require.Equal(t, policy.Allowed, take(t, store, wider).Verdict)
+	require.Equal(t, int64(3), used(t, store, wider))
 }
 
 // On a frozen server Wait still ends with its context, and Close soon.
@@ -294,7 +340,12 @@ func TestWaitForWhatIsDecided(t *testing.T) {
 	enter(t, store, second, slot)
 	_, err = store.Wait(ended, second, slot)
 	require.ErrorIs(t, err, context.Canceled)
+
+	result = waiting(t.Context(), store, second, slot)
+	time.Sleep(300 * time.Millisecond)
 	require.NoError(t, store.Close())
+	_, err = result()
+	require.ErrorIs(t, err, policy.ErrClosed)
 	_, err = store.Wait(t.Context(), second, slot)
 	require.ErrorIs(t, err, policy.ErrClosed)
 	require.ErrorIs(t, store.Renew(t.Context(), nil), policy.ErrClosed)
@@ -383,6 +434,12 @@ func TestSpoiltSlots(t *testing.T) {
 		require.Equal(t, policy.Refused, verdict(tickets[1], slot))
 		require.Equal(t, policy.Allowed, take(t, store, slot).Verdict)
 		require.Positive(t, rdb.PTTL(t.Context(), key(slot)).Val())
+	})
+	t.Run("a set that lacks somebody counts no more", func(t *testing.T) {
+		slot, tickets := full("e")
+		require.NoError(t, rdb.ZRem(t.Context(), key(slot), string(tickets[0][:])).Err())
+		require.Zero(t, used(t, store, slot))
+		require.Equal(t, policy.Refused, verdict(tickets[1], slot))
 	})
 	t.Run("without its value a set counts no more", func(t *testing.T) {
 		slot, tickets := full("b")

@@ -520,6 +520,25 @@ func TestSlotsLifetime(t *testing.T) {
 	}
 }
 
+// The expiry of a set moves with its leases.
+func TestSlotsOutliveTheirFirstExpiry(t *testing.T) {
+	srv := redistest.Start(t)
+	rdb := srv.Client(t)
+	now := time.UnixMicro(1_800_000_000_000_000)
+	store := redisstore.Options{Now: func() time.Time { return now }}.New(rdb)
+	defer store.Close()
+	slot := charge(policy.Concurrency(2), "alice")
+	ticket := policy.NewTicket()
+	enter(t, store, ticket, slot)
+	key := rdb.Keys(t.Context(), "*|slots=*").Val()[0]
+	for range 3 {
+		require.NoError(t, rdb.Expire(t.Context(), key, 5*time.Second).Err())
+		now = now.Add(5 * time.Second)
+		require.NoError(t, store.Renew(t.Context(), []policy.Renewal{{Ticket: ticket, Charge: slot}}))
+		require.Greater(t, rdb.PTTL(t.Context(), key).Val(), 10*time.Second)
+	}
+}
+
 // What a slot costs in Redis, by MEMORY USAGE of its set.
 func TestMemoryPerSlot(t *testing.T) {
 	srv := redistest.Start(t)

@@ -456,8 +456,8 @@ local function slotsof(g, k, l)
     local last, a = at + v[o + 2], v[o + 3]
     local waiting = floor(a / HELD)
     local held = a - waiting * HELD
-    -- A set that was lost, or that the value knows nothing of, counts no more.
-    if s.t < last and card > 0 and card == held + 2 * waiting then
+    -- A set that was lost, or is not the one that the value knows, counts no more.
+    if s.t < last and card == held + 2 * waiting then
       s.live, s.held, s.waiting, s.b, s.last, s.before = true, held, waiting, v[o + 4], last, last
       s.queue = waiting
       if waiting > 0 then
