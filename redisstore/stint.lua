@@ -339,9 +339,9 @@ end
 -- hold and wait, and an instant before which no lease ends; as long as nothing
 -- else is asked, the set is not read.
 --
--- What a group does to open leases is noted beside them: `ends` and `turn` have
--- the leases and the numbers in the queue that were changed, or false where they
--- are gone. It is written when the group is decided.
+-- What a group does to open leases is noted beside them: `ends` has the leases
+-- that were changed, or false where they are gone. It is written when the group
+-- is decided.
 local QUEUE = 'q'
 local slots = {}
 local texts = {}
@@ -355,6 +355,22 @@ local function text(n) -- instants of a group are mostly the same few
   return s
 end
 
+-- Notes what happens to the queue of leases: `turn` has the numbers that were
+-- changed. Of the set's own queue, of `length`, `out` has the numbers that are
+-- gone, and `next` ranks were looked at; `new` has the tickets that came, the
+-- first with the number `first`, of which `newnext` were looked at.
+local function line(s)
+  local q = s.line
+  if not q then
+    q = { turn = {}, out = {}, new = {}, granted = {}, length = s.waiting, first = FIRST, next = 0, newnext = 0, head = false }
+    if q.length > 0 then
+      q.first = call('ZRANGE', s.key, q.length - 1, q.length - 1, 'WITHSCORES')[2] + 1
+    end
+    s.line = q
+  end
+  return q
+end
+
 -- The instant at which the ticket's lease ends, or false.
 local function lease(s, ticket)
   local ends = s.ends[ticket]
@@ -364,30 +380,34 @@ end
 
 -- The ticket's number in the queue, or false.
 local function number(s, ticket)
-  local turn = s.turn[ticket]
+  local q = s.line
+  if not q then return false end
+  local turn = q.turn[ticket]
   if turn ~= nil then return turn end
-  if s.queue == 0 then return false end
+  if q.length == 0 then return false end
   return tonumber(call('ZSCORE', s.key, ticket .. QUEUE) or nil) or false
 end
 
 local function dequeue(s, ticket, turn)
-  s.turn[ticket] = false
+  local q = s.line
+  q.turn[ticket] = false
   s.waiting = s.waiting - 1
-  if turn < s.first then s.out[#s.out + 1] = turn end
+  if turn < q.first then q.out[#q.out + 1] = turn end
 end
 
 -- The place of a number in the queue, 1 being the next.
 local function place(s, ticket, turn)
-  if turn < s.first then
+  local q = s.line
+  if turn < q.first then
     local rank = call('ZRANK', s.key, ticket .. QUEUE) + 1
-    for _, other in ipairs(s.out) do
+    for _, other in ipairs(q.out) do
       if other < turn then rank = rank - 1 end
     end
     return rank
   end
   local behind = 0
-  for i = turn - s.first + 2, #s.new do
-    if s.turn[s.new[i]] == s.first + i - 1 then behind = behind + 1 end
+  for i = turn - q.first + 2, #q.new do
+    if q.turn[q.new[i]] == q.first + i - 1 then behind = behind + 1 end
   end
   return s.waiting - behind
 end
@@ -395,22 +415,23 @@ end
 -- Lets those who wait have the slots that are free of n.
 local function grant(s, n)
   while s.held < n and s.waiting > 0 do
+    local q = s.line
     local ticket, turn
-    if s.rank < s.queue then
-      local i = 2 * (s.rank % CHUNK) + 1
-      if i == 1 then s.head = call('ZRANGE', s.key, s.rank, min(s.rank + CHUNK, s.queue) - 1, 'WITHSCORES') end
-      s.rank = s.rank + 1
-      ticket, turn = string.sub(s.head[i], 1, -1 - #QUEUE), tonumber(s.head[i + 1])
-      if s.turn[ticket] ~= nil then ticket = nil end -- it left, and may have come again
+    if q.next < q.length then
+      local i = 2 * (q.next % CHUNK) + 1
+      if i == 1 then q.head = call('ZRANGE', s.key, q.next, min(q.next + CHUNK, q.length) - 1, 'WITHSCORES') end
+      q.next = q.next + 1
+      ticket, turn = string.sub(q.head[i], 1, -1 - #QUEUE), tonumber(q.head[i + 1])
+      if q.turn[ticket] ~= nil then ticket = nil end -- it left, and may have come again
     else
-      s.newrank = s.newrank + 1
-      ticket, turn = s.new[s.newrank], s.first + s.newrank - 1
-      if s.turn[ticket] ~= turn then ticket = nil end
+      q.newnext = q.newnext + 1
+      ticket, turn = q.new[q.newnext], q.first + q.newnext - 1
+      if q.turn[ticket] ~= turn then ticket = nil end
     end
     if ticket then
       dequeue(s, ticket, turn)
       s.held, s.changed = s.held + 1, true
-      s.granted[#s.granted + 1] = ticket
+      q.granted[#q.granted + 1] = ticket
     end
   end
 end
@@ -422,7 +443,7 @@ local function expire(s)
   for first = 1, #dead, PAIRS do
     local last = min(first + PAIRS - 1, #dead)
     local turns
-    if s.queue > 0 then
+    if s.line then
       local members = {}
       for i = first, last do members[i - first + 1] = dead[i] .. QUEUE end
       turns = call('ZMSCORE', s.key, unpack(members))
@@ -442,31 +463,30 @@ end
 local function slotsof(g, k, l)
   local s = slots[g]
   if s then return s end
-  local key, v = KEYS[g], values[k]
-  local card, o = redis.pcall('ZCARD', key), find(v, IDS[l])
+  local key, v, id = KEYS[g], values[k], IDS[l]
+  local card, o = redis.pcall('ZCARD', key), find(v, id)
   local at = v[o + 1]
   if type(card) ~= 'number' or not at and o >= FULL then return nil end
+  local t, last, held, waiting, b, live = now, 0, 0, 0, 0, false
+  if at then
+    if at > now then t = at end
+    local a = v[o + 3]
+    held, last = a, at + v[o + 2]
+    if a >= HELD then
+      waiting = floor(a / HELD)
+      held = a - waiting * HELD
+    end
+    -- A set that was lost, or is not the one that the value knows, counts no more.
+    live = t < last and card == held + 2 * waiting
+    if live then b = v[o + 4] else held, waiting, last = 0, 0, 0 end
+  end
   s = {
-    key = key, card = card, k = k, id = IDS[l], t = now, held = 0, waiting = 0, b = 0, last = 0,
-    ends = {}, turn = {}, queue = 0, first = FIRST,
+    key = key, card = card, k = k, id = id, t = t, held = held, waiting = waiting, b = b,
+    last = last, before = last, live = live, ends = {}, line = nil, changed = false, expired = false, reset = false,
   }
   slots[g] = s
-  if at then
-    if at > now then s.t = at end
-    local last, a = at + v[o + 2], v[o + 3]
-    local waiting = floor(a / HELD)
-    local held = a - waiting * HELD
-    -- A set that was lost, or is not the one that the value knows, counts no more.
-    if s.t < last and card == held + 2 * waiting then
-      s.live, s.held, s.waiting, s.b, s.last, s.before = true, held, waiting, v[o + 4], last, last
-      s.queue = waiting
-      if waiting > 0 then
-        s.first = call('ZRANGE', key, waiting - 1, waiting - 1, 'WITHSCORES')[2] + 1
-      end
-    end
-  end
-  s.out, s.new, s.granted, s.rank, s.newrank = {}, {}, {}, 0, 0
-  if s.live and s.t >= s.b then expire(s) end
+  if waiting > 0 then line(s) end
+  if live and t >= b then expire(s) end
   return s
 end
 
@@ -479,31 +499,32 @@ local function shares(s, n)
 end
 
 -- What the ticket would be told that asks for one of n slots, or for a place in
--- the queue.
+-- the queue, and whether it has one already.
 local function judge(s, ticket, n, queue)
-  local held, waiting = shares(s, n)
+  local held, waiting = s.held, s.waiting
   if held + waiting > 0 and ticket ~= '' and lease(s, ticket) then
     local turn = number(s, ticket)
-    return turn and place(s, ticket, turn) > held - s.held and QUEUED or ALLOWED
-  elseif held < n then
-    return ALLOWED
+    held = shares(s, n)
+    return turn and place(s, ticket, turn) > held - s.held and QUEUED or ALLOWED, true
   end
+  if waiting > 0 then held, waiting = shares(s, n) end
+  if held < n then return ALLOWED end
   return waiting < queue and QUEUED or REFUSED
 end
 
 -- Lets the ticket's lease end at an instant.
 local function extend(s, ticket, ends)
   s.ends[ticket] = ends
-  if s.held + s.waiting == 1 or ends < s.b then s.b = ends end
+  if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
   if ends > s.last then s.last = ends end
-  s.changed, s.reset = true, nil
+  s.changed, s.reset = true, false
 end
 
 -- Gives the ticket a slot, or the last place in the queue, as judged. Returns its
 -- place, or 0.
-local function enter(s, ticket, n, length)
-  grant(s, n)
-  if s.held + s.waiting > 0 and lease(s, ticket) then
+local function enter(s, ticket, n, length, inside)
+  if s.waiting > 0 then grant(s, n) end
+  if inside then
     local turn = number(s, ticket)
     s.changed = s.changed or s.expired
     return turn and place(s, ticket, turn) or 0
@@ -512,10 +533,11 @@ local function enter(s, ticket, n, length)
   if s.held < n then
     s.held = s.held + 1
   else
-    s.new[#s.new + 1] = ticket
-    s.turn[ticket] = s.first + #s.new - 1
-    s.waiting = s.waiting + 1
-    waits = s.waiting
+    local q = line(s)
+    q.new[#q.new + 1] = ticket
+    q.turn[ticket] = q.first + #q.new - 1
+    waits = s.waiting + 1
+    s.waiting = waits
   end
   extend(s, ticket, s.t + length)
   return waits
@@ -538,6 +560,25 @@ local function bookslots(s)
   store(s.k, find(values[s.k], s.id), s.id, s.t, left, s.held + HELD * s.waiting, s.b)
 end
 
+local add, nadd, gone, ngone = {}, 0, {}, 0
+
+local function flush(key)
+  if nadd > 0 then call('ZADD', key, unpack(add, 1, nadd)) end
+  nadd = 0
+end
+
+-- Notes that a member is to be written, or to be removed.
+local function put(s, member, score)
+  if score then
+    add[nadd + 1], add[nadd + 2] = text(score), member
+    nadd = nadd + 2
+    if nadd == 2 * PAIRS then flush(s.key) end
+  elseif s.live then
+    ngone = ngone + 1
+    gone[ngone] = member
+  end
+end
+
 -- Writes open leases to their set. What is new goes first, as in a log.
 local function writeslots(s)
   if not s.changed then return end
@@ -546,48 +587,40 @@ local function writeslots(s)
     if s.card > 0 then call('DEL', key) end
     return
   end
-  local gone, add, n = {}, {}, 0
-  if not s.live and s.card > 0 then -- what the set holds counts no more
+  if s.card > 0 and not s.live then -- what the set holds counts no more
     call('ZADD', key, '-inf', '')
     call('ZREMRANGEBYRANK', key, 1, -1)
-    gone[1] = ''
   end
-  local function put(member, score)
-    if not score then
-      if s.live then gone[#gone + 1] = member end
-      return
-    end
-    add[n + 1], add[n + 2] = text(score), member
-    n = n + 2
-    if n == 2 * PAIRS then
-      call('ZADD', key, unpack(add, 1, n))
-      n = 0
-    end
+  for ticket, ends in pairs(s.ends) do put(s, ticket, ends) end
+  if s.line then
+    for ticket, turn in pairs(s.line.turn) do put(s, ticket .. QUEUE, turn) end
   end
-  for ticket, ends in pairs(s.ends) do put(ticket, ends) end
-  for ticket, turn in pairs(s.turn) do put(ticket .. QUEUE, turn) end
-  if n > 0 then call('ZADD', key, unpack(add, 1, n)) end
-  for first = 1, #gone, PAIRS do
-    call('ZREM', key, unpack(gone, first, min(first + PAIRS - 1, #gone)))
+  flush(key)
+  if s.card > 0 and not s.live then call('ZREM', key, '') end
+  for first = 1, ngone, PAIRS do
+    call('ZREM', key, unpack(gone, first, min(first + PAIRS - 1, ngone)))
   end
+  ngone = 0
   local span = floor(s.last / SPAN)
   if not s.live or span ~= floor(s.before / SPAN) then
-    call('EXPIRE', key, floor(((span + 1) * SPAN - now + GRACE) / 1000000) + 1 + still)
+    call('EXPIRE', key, text(floor(((span + 1) * SPAN - now + GRACE) / 1000000) + 1 + still))
   end
 end
 
 -- Tells those who wait, if anybody listens: it does not matter if nobody may.
 local function publish(s)
   if s.forgotten then redis.pcall('PUBLISH', s.key, '') end
-  for _, ticket in ipairs(s.granted) do
+  if not s.line then return end
+  for _, ticket in ipairs(s.line.granted) do
     if s.ends[ticket] ~= false then redis.pcall('PUBLISH', s.key, ticket) end
   end
 end
 
 local out = { now }
 local nout = 1
--- By charge of the request at hand: the state's offset, instant, a, b; the log or
--- the leases; the verdict; the penalty of a refusal.
+-- By charge of the request at hand: the state's offset, or whether the ticket has
+-- its slot already; its instant, a, b; the log or the leases; the verdict; the
+-- penalty of a refusal.
 local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
 
 local function take(kind)
@@ -612,7 +645,7 @@ local function take(kind)
       local s = v and slotsof(q[c], k, l)
       if s then
         G[i] = s
-        if units > 0 then verdict = judge(s, q[c + 1], NS[l], cap) end
+        if units > 0 then verdict, O[i] = judge(s, q[c + 1], NS[l], cap) end
         if verdict == REFUSED then
           if status ~= FOREIGN then status = REFUSED end
         elseif verdict == QUEUED and status == ALLOWED then
@@ -679,7 +712,7 @@ local function take(kind)
       local s = G[i]
       at = s.t
       if brief and add > 0 then
-        b = -enter(s, q[c + 1], NS[l], WS[l])
+        b = -enter(s, q[c + 1], NS[l], WS[l], O[i])
         a = s.held
         if b == 0 then b = s.waiting end
       else
@@ -875,9 +908,9 @@ local function reset()
     end
     if ALGS[l] == SLOTS then
       local s = slots[g]
-      s.live, s.held, s.waiting, s.t, s.last, s.queue, s.first = nil, 0, 0, now, 0, 0, FIRST
-      s.ends, s.turn, s.out, s.new, s.granted, s.rank, s.newrank = {}, {}, {}, {}, {}, 0, 0
-      s.expired, s.changed, s.reset, s.forgotten = nil, true, true, true
+      s.live, s.held, s.waiting, s.t, s.last = false, 0, 0, now, 0
+      s.ends, s.line, s.expired = {}, nil, false
+      s.changed, s.reset, s.forgotten = true, true, true
     elseif g > 0 then
       local log = logs[g]
       log.t, log.used, log.add, log.dead, log.changed, log.left = now, 0, 0, true, true, 0
