@@ -16,6 +16,7 @@ const (
 	kindPeek   = 2
 	kindSettle = 3
 	kindReset  = 4
+	kindRenew  = 5
 
 	statusAllowed = 1
 	statusQueued  = 2
@@ -34,6 +35,7 @@ type call struct {
 	part     int    // which part of Redis decides it, by that route: a slot, a shard
 	ticket   policy.Ticket
 	deadline time.Time // when sending it, or sending it again, is pointless
+	yields   bool      // nobody's request waits for it: others go first
 	attempts int
 
 	ticketIndex int64
@@ -49,18 +51,24 @@ type call struct {
 
 // An item is one charge of a call, or several on one state.
 type item struct {
-	tag        string // hash tag of its keys
-	value, log string // keys; log is empty but for a sliding log
-	first      int    // the charge whose numbers apply
-	limit      limit
-	units      int64
-	total      int64 // of a settle
-	receipt    policy.Receipt
+	tag     string // hash tag of its keys
+	value   string // the key of its state
+	list    string // the key of a log's entries or of slots' leases; empty for others
+	first   int    // the charge whose numbers apply
+	limit   limit
+	units   int64
+	total   int64 // of a settle
+	receipt policy.Receipt
+	ticket  policy.Ticket // of a renewal: others have their call's
 
-	valueIndex, logIndex, limitIndex int64
+	valueIndex, listIndex, limitIndex int64
 }
 
-// A limit is a policy.Limit in the script's terms.
+func (it *item) log() bool   { return it.limit.algorithm == int64(policy.AlgorithmSlidingLog) }
+func (it *item) slots() bool { return it.limit.algorithm == int64(policy.AlgorithmConcurrency) }
+
+// A limit is a policy.Limit in the script's terms: those of slots have their lease
+// for a window, and the length of their queue for a capacity.
 type limit struct {
 	id, algorithm, counts, n, window, capacity int64
 }
@@ -118,10 +126,27 @@ func (c *call) tag() string {
 	return tag
 }
 
+// took reports whether the call is a take that went through: what it asked for is
+// held, be it behind a place in a queue.
+func (c *call) took() bool {
+	return c.kind == kindTake && (c.status == statusAllowed || c.status == statusQueued)
+}
+
+// corrects reports whether a settle is about units, which it corrects once a
+// ticket, and not of slots alone.
+func (c *call) corrects() bool {
+	for i := range c.items {
+		if !c.items[i].slots() {
+			return true
+		}
+	}
+	return false
+}
+
 // refund returns the call that gives back all that this one took.
 func (c *call) refund() *call {
 	r := newCall()
-	r.kind, r.route, r.part, r.ticket = kindSettle, c.route, c.part, c.ticket
+	r.kind, r.route, r.part, r.ticket, r.yields = kindSettle, c.route, c.part, c.ticket, true
 	r.items = append(r.items, c.items...)
 	for i := range r.items {
 		r.items[i].total, r.items[i].receipt = 0, c.receipt(i)
@@ -129,23 +154,46 @@ func (c *call) refund() *call {
 	return r
 }
 
+// vacate returns the call that frees the slots of a take of which nothing is
+// known, or nil if it asked for none. A ticket leaves a slot as often as you like,
+// and one that it does not have: of units nothing like that is true.
+func (c *call) vacate() *call {
+	if c.kind != kindTake {
+		return nil
+	}
+	var r *call
+	for i := range c.items {
+		if it := &c.items[i]; it.slots() && it.units > 0 {
+			if r == nil {
+				r = newCall()
+				r.kind, r.route, r.part, r.ticket, r.yields = kindSettle, c.route, c.part, c.ticket, true
+			}
+			r.items = append(r.items, *it)
+		}
+	}
+	return r
+}
+
 // result tells what the call's i-th answer says to a charge, given the verdict
 // on its whole request.
 func (c *call) result(i int, charge *policy.Charge, verdict policy.Verdict, take bool) policy.Result {
-	a, units := c.answers[i], c.items[i].units
+	a, it := c.answers[i], &c.items[i]
+	units, taken := it.units, take && c.took()
+	if it.slots() {
+		return c.slotResult(i, charge, taken && units > 0, verdict)
+	}
 	s := policy.State{At: a.at, Until: a.at + a.left, A: a.a, B: a.b}
 	switch {
-	case c.items[i].log != "": // it comes by its numbers
+	case it.log(): // it comes by its numbers
 		s.Until, s.B, s.C = math.MaxInt64, c.now+a.b, c.now+a.left
 	case c.brief(i):
 		s.Until = charge.Limit.DrainedAt(s)
 	}
-	taken := take && c.status == statusAllowed
-	if !taken || verdict == policy.Allowed {
+	if !taken || verdict != policy.Refused {
 		return charge.Limit.Report(s, c.now, units, policy.Verdict(a.verdict), taken)
 	}
 	// Another partition refused, and what this one took is about to be undone.
-	if c.items[i].log != "" {
+	if it.log() {
 		s.A -= units
 		return charge.Limit.Report(s, c.now, 0, policy.Allowed, false)
 	}
@@ -153,10 +201,25 @@ func (c *call) result(i int, charge *policy.Charge, verdict policy.Verdict, take
 	return r
 }
 
+// slotResult is result for slots.
+func (c *call) slotResult(i int, charge *policy.Charge, taken bool, verdict policy.Verdict) policy.Result {
+	a := &c.answers[i]
+	s := policy.State{At: a.at, A: a.a, C: a.b}
+	if taken && verdict == policy.Refused { // elsewhere, and it is about to be undone
+		if policy.Verdict(a.verdict) == policy.Queued {
+			s.C--
+		} else {
+			s.A--
+		}
+		taken = false
+	}
+	return charge.Limit.Report(s, c.now, c.items[i].units, policy.Verdict(a.verdict), taken)
+}
+
 // brief reports whether the script says of the i-th item no more than its state:
 // that it was taken goes without saying.
 func (c *call) brief(i int) bool {
-	return c.kind == kindTake && c.status == statusAllowed && (c.items[i].units > 0 || c.items[i].log != "")
+	return c.took() && (c.items[i].units > 0 || c.items[i].list != "")
 }
 
 // receipt tells where the i-th item of a take went.

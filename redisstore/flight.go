@@ -29,7 +29,7 @@ type flight struct {
 	limits  map[limit]int64
 	table   []limit
 	keys    []any // of values
-	others  []any // of logs and tickets, which come after
+	others  []any // of logs, leases and settled tickets, which come after
 	body    []byte
 }
 
@@ -101,34 +101,50 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 		b = appendInt(b, c.kind)
 		n += 2
 		if c.kind == kindSettle {
-			b = appendInt(b, values+c.ticketIndex)
-			n++
+			var settled int64
+			if c.ticketIndex != 0 {
+				settled = values + c.ticketIndex
+			}
+			b = appendTicket(appendInt(b, settled), c.ticket)
+			n += 2
 		}
 		b = appendInt(b, int64(len(c.items)))
 		for i := range c.items {
 			it := &c.items[i]
 			b = appendInt(appendInt(b, it.valueIndex), it.limitIndex)
 			n += 2
-			var log int64
-			if it.log != "" {
-				log = values + it.logIndex
+			var list int64
+			if it.list != "" {
+				list = values + it.listIndex
 			}
 			switch c.kind {
 			case kindTake, kindPeek:
 				b = appendInt(b, it.units)
 				n++
-				if log != 0 {
-					b = appendInt(b, log)
+				if list != 0 {
+					b = appendInt(b, list)
+					n++
+				}
+				switch {
+				case !it.slots():
+				case c.kind == kindTake:
+					b = appendTicket(b, c.ticket)
+					n++
+				default:
+					b = appendNoTicket(b)
 					n++
 				}
 			case kindSettle:
-				for _, v := range [...]int64{log, it.units, it.total, it.receipt.At, it.receipt.A, it.receipt.B} {
+				for _, v := range [...]int64{list, it.units, it.total, it.receipt.At, it.receipt.A, it.receipt.B} {
 					b = appendInt(b, v)
 				}
 				n += 6
 			case kindReset:
-				b = appendInt(b, log)
+				b = appendInt(b, list)
 				n++
+			case kindRenew:
+				b = appendTicket(appendInt(b, list), it.ticket)
+				n += 2
 			}
 		}
 	}
@@ -146,14 +162,15 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 // index numbers the keys and limits of the calls.
 func (f *flight) index(s *Store, calls []*call) {
 	for _, c := range calls {
-		if c.kind == kindSettle {
+		c.ticketIndex = 0
+		if c.kind == kindSettle && c.corrects() {
 			c.ticketIndex = f.key(&f.others, s.ticketKey(c.tag(), c.ticket))
 		}
 		for i := range c.items {
 			it := &c.items[i]
 			it.valueIndex = f.key(&f.keys, it.value)
-			if it.log != "" {
-				it.logIndex = f.key(&f.others, it.log)
+			if it.list != "" {
+				it.listIndex = f.key(&f.others, it.list)
 			}
 			n, ok := f.limits[it.limit]
 			if !ok {
@@ -177,7 +194,7 @@ func (f *flight) key(list *[]any, key string) int64 {
 	return n
 }
 
-// read reads the answers to a take or a peek.
+// read reads the answers to a take, a peek or a renewal.
 func (c *call) read(r *reply) {
 	c.answers = c.answers[:0]
 	for i := range c.items {
@@ -187,8 +204,11 @@ func (c *call) read(r *reply) {
 			a.verdict = r.int()
 		}
 		a.at, a.a, a.b = c.now+r.int(), r.int(), r.int()
-		if !brief {
+		switch {
+		case !brief:
 			a.left = r.int()
+		case c.items[i].slots() && a.b < 0:
+			a.verdict, a.b = int64(policy.Queued), -a.b
 		}
 		c.answers = append(c.answers, a)
 	}

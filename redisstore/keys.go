@@ -13,6 +13,8 @@ import (
 //	stint{alice}                   the states of alice, in one value
 //	stint{acme}|key=alice          the same, where alice's partition is acme
 //	stint{alice}|log=8c1f3a90e2b47 the entries of one sliding log
+//	stint{alice}|slots=d05e2b7a9c1 the leases of one concurrency limit, and the
+//	                               channel on which its grants are published
 //	stint{alice}|ticket=0123…      a settled ticket, for a minute
 //
 // What is in braces is the hash tag, so that all keys of a partition lie in one
@@ -28,6 +30,10 @@ func (s *Store) valueKey(tag string, c *policy.Charge) string {
 
 func logKey(valueKey string, id uint64) string {
 	return valueKey + "|log=" + strconv.FormatUint(id, 16)
+}
+
+func slotsKey(valueKey string, id uint64) string {
+	return valueKey + "|slots=" + strconv.FormatUint(id, 16)
 }
 
 func (s *Store) ticketKey(tag string, t policy.Ticket) string {

@@ -35,6 +35,7 @@ const (
 type doer interface {
 	Process(ctx context.Context, cmd redis.Cmder) error
 	Pipeline() redis.Pipeliner
+	Subscribe(ctx context.Context, channels ...string) *redis.PubSub
 }
 
 // A lane carries calls to one server, in groups: while a flight is under way,
@@ -48,8 +49,8 @@ type lane struct {
 	bySlot bool          // a script call must keep to one slot
 
 	mu      sync.Mutex
-	queue   []*call // all but settles
-	settles []*call // nobody's request waits for these
+	queue   []*call // calls that requests wait for
+	yielded []*call // calls that let those go first
 	flights int
 	last    bool // the store is closed, and settles had their last flight
 }
@@ -63,10 +64,10 @@ func (l *lane) add(c *call) {
 		l.mu.Unlock()
 		l.drop(c, policy.ErrClosed)
 		return
-	case c.kind != kindSettle:
+	case !c.yields:
 		l.queue = append(l.queue, c)
-	case len(l.settles) < maxWaiting:
-		l.settles = append(l.settles, c)
+	case len(l.yielded) < maxWaiting || c.kind == kindRenew: // of which each has its caller
+		l.yielded = append(l.yielded, c)
 	default:
 		if start {
 			l.store.flights.Done()
@@ -97,14 +98,14 @@ func (l *lane) fly() {
 }
 
 // board takes a group from the queues, without calls whose callers have left.
-// Settles get what room requests leave, and a quarter at least.
+// Those that yield get what room requests leave, and a quarter at least.
 func (l *lane) board(f *flight) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	f.calls = f.calls[:0]
-	room := maxGroup
-	if len(l.settles) > 0 {
-		room -= maxGroup / 4
+	room, space := maxGroup, maxItems
+	if len(l.yielded) > 0 {
+		room, space = room-maxGroup/4, space-maxItems/4
 	}
 	closed := l.store.closed.Load()
 	if closed {
@@ -115,14 +116,14 @@ func (l *lane) board(f *flight) bool {
 		l.queue = nil
 	}
 	items := 0
-	l.queue = l.enter(f, l.queue, room, &items)
+	l.queue = l.enter(f, l.queue, room, space, &items)
 	if l.last {
-		for _, c := range l.settles {
+		for _, c := range l.yielded {
 			l.drop(c, policy.ErrClosed)
 		}
-		l.settles = nil
+		l.yielded = nil
 	}
-	l.settles = l.enter(f, l.settles, maxGroup, &items)
+	l.yielded = l.enter(f, l.yielded, maxGroup, maxItems, &items)
 	l.last = closed
 	if len(f.calls) == 0 {
 		l.flights--
@@ -131,13 +132,13 @@ func (l *lane) board(f *flight) bool {
 	return true
 }
 
-// enter moves calls from a queue to a flight until that has room calls, and
-// returns what is left of the queue.
-func (l *lane) enter(f *flight, queue []*call, room int, items *int) []*call {
+// enter moves calls from a queue to a flight until that has room calls, or space
+// items, and returns what is left of the queue.
+func (l *lane) enter(f *flight, queue []*call, room, space int, items *int) []*call {
 	now := time.Now()
 	taken := 0
 	for _, c := range queue {
-		if len(f.calls) >= room || *items > 0 && *items+len(c.items) > maxItems {
+		if len(f.calls) >= room || *items > 0 && *items+len(c.items) > space {
 			break
 		}
 		taken++
@@ -205,7 +206,7 @@ func (l *lane) answer(calls []*call, cmd *command) {
 	now := r.int()
 	for i, c := range calls {
 		c.now, c.status = now, r.int()
-		if c.kind <= kindPeek && c.status != statusForeign {
+		if (c.kind <= kindPeek || c.kind == kindRenew) && c.status != statusForeign {
 			c.read(&r)
 		}
 		if r.err != nil {
@@ -213,8 +214,7 @@ func (l *lane) answer(calls []*call, cmd *command) {
 			return
 		}
 		if c.status == statusForeign {
-			l.drop(c, fmt.Errorf("redisstore: a key under %s{%s} holds something that is not stint's, of another version, or too many states: delete it, or choose another Namespace",
-				l.store.namespace, c.tag()))
+			l.drop(c, l.store.foreign(c.tag()))
 			continue
 		}
 		if !c.finish(nil) {
@@ -224,14 +224,24 @@ func (l *lane) answer(calls []*call, cmd *command) {
 	}
 }
 
+// foreign is the error of a request that met what is not the store's.
+func (s *Store) foreign(tag string) error {
+	return fmt.Errorf("redisstore: a key under %s{%s} holds something that is not stint's, of another version, or too many states: delete it, or choose another Namespace",
+		s.namespace, tag)
+}
+
 // fail ends calls of which nothing is known. A settle, which counts once, is
-// sent again.
+// sent again, and so is a renewal, of which one more does no harm.
 func (l *lane) fail(calls []*call, err error) {
 	for _, c := range calls {
-		if c.kind == kindSettle {
+		if c.kind == kindSettle || c.kind == kindRenew && !c.abandoned() {
 			l.store.again(c, err)
-		} else {
-			l.drop(c, err)
+			continue
+		}
+		vacate := c.vacate()
+		l.drop(c, err)
+		if vacate != nil {
+			l.store.background(vacate)
 		}
 	}
 }
@@ -279,7 +289,7 @@ func (s *Store) reroute(c *call) {
 			if one == nil {
 				one = newCall()
 				one.kind, one.route, one.part, one.ticket = c.kind, r, part, c.ticket
-				one.deadline, one.attempts = c.deadline, c.attempts
+				one.deadline, one.attempts, one.yields = c.deadline, c.attempts, true
 				one.state.Store(stateAbandoned)
 				parts[part] = one
 			}

@@ -3,10 +3,12 @@ package redisstore
 import (
 	"encoding/binary"
 	"math"
+
+	"github.com/stint-go/stint/policy"
 )
 
-// The script reads a flat MessagePack array of integers. This is what of the
-// format (msgpack.org, specification) that takes.
+// The script reads a flat MessagePack array of integers and tickets. This is what
+// of the format (msgpack.org, specification) that takes.
 
 // appendArray begins an array of n elements. It always takes five bytes, so
 // that n may be filled in later.
@@ -25,3 +27,9 @@ func appendInt(b []byte, v int64) []byte {
 	}
 	return binary.BigEndian.AppendUint64(append(b, 0xd3), uint64(v))
 }
+
+func appendTicket(b []byte, t policy.Ticket) []byte {
+	return append(append(b, 0xa0|byte(len(t))), t[:]...)
+}
+
+func appendNoTicket(b []byte) []byte { return append(b, 0xa0) }

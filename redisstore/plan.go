@@ -73,24 +73,35 @@ func (p *plan) add(s *Store, kind int64, ticket policy.Ticket, c *policy.Charge)
 	}
 	call := p.calls[n]
 	p.where = append(p.where, place{call: n, item: len(call.items)})
-	call.items = append(call.items, item{
+	return call.add(s, tag, c)
+}
+
+// add adds a charge to a call. The tag is that of its keys.
+func (c *call) add(s *Store, tag string, charge *policy.Charge) *item {
+	l := &charge.Limit
+	c.items = append(c.items, item{
 		tag:   tag,
-		value: s.valueKey(tag, c),
+		value: s.valueKey(tag, charge),
 		limit: limit{
-			id:        int64(c.ID()),
-			algorithm: int64(c.Limit.Algorithm()),
-			n:         c.Limit.N(),
-			window:    c.Limit.Window().Microseconds(),
-			capacity:  c.Limit.Capacity(),
+			id:        int64(charge.ID()),
+			algorithm: int64(l.Algorithm()),
+			n:         l.N(),
+			window:    l.Window().Microseconds(),
+			capacity:  l.Capacity(),
 		},
-		units: min(c.Units, policy.MaxUnits+1),
+		units: min(charge.Units, policy.MaxUnits+1),
 	})
-	it := &call.items[len(call.items)-1]
-	if c.Limit.CountsRefused() {
+	it := &c.items[len(c.items)-1]
+	if l.CountsRefused() {
 		it.limit.counts = 1
 	}
-	if c.Limit.Algorithm() == policy.AlgorithmSlidingLog {
-		it.log = logKey(it.value, c.ID())
+	switch l.Algorithm() {
+	case policy.AlgorithmSlidingLog:
+		it.list = logKey(it.value, charge.ID())
+	case policy.AlgorithmConcurrency:
+		it.list = slotsKey(it.value, charge.ID())
+		it.limit.window = l.Lease().Microseconds()
+		it.limit.capacity, _ = l.Queue()
 	}
 	return it
 }

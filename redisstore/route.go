@@ -36,12 +36,15 @@ type route struct {
 	dialled  map[string]*redis.Client // servers that only a redirection named
 	parts    map[*redis.Client]int    // of a ring: the shards, numbered as they are met
 	shards   []*redis.Client
+
+	listeners map[*redis.Client]*listener // of a ring: by shard; else there is one
 }
 
 func newRoute(s *Store, client redis.UniversalClient) *route {
 	r := &route{
 		store: s, lanes: map[*redis.Client]*lane{}, locating: map[int][]*call{},
 		dialled: map[string]*redis.Client{}, parts: map[*redis.Client]int{},
+		listeners: map[*redis.Client]*listener{},
 	}
 	switch client := client.(type) {
 	case *redis.ClusterClient:

@@ -1,43 +1,56 @@
 -- The counting half of stint on Redis: decides the requests of one group.
 --
--- KEYS     the values that the requests touch, then their logs and tickets.
+-- KEYS     the values that the requests touch, then their logs, leases and
+--          settled tickets.
 -- ARGV[1]  how many of KEYS are values.
 -- ARGV[2]  the group, a flat MessagePack array, read from left to right:
 --            the instant to decide at, or 0 for the server's own clock;
 --            the number of limits, and each as
---              id, algorithm, 1 if refusals count, number, window, capacity;
+--              id, algorithm, 1 if refusals count, number, window, capacity,
+--              where slots have their lease and the length of their queue in
+--              the places of window and capacity;
 --            the number of requests, and each as its kind and what follows:
 --              1 take, 2 peek:  the number of charges, and each as
---                               value, limit, units, and log if it has one
---              3 settle:        ticket, the number of charges, and each as
---                               value, limit, log, taken, total, and the
---                               receipt's at, a, b
+--                               value, limit, units, and
+--                               log if it has one, or leases, ticket if it is
+--                               of slots (a peek's ticket is empty)
+--              3 settle:        settled, ticket, the number of charges, and each
+--                               as value, limit, log or leases, taken, total,
+--                               and the receipt's at, a, b
 --              4 reset:         the number of charges, and each as
---                               value, limit, log
---            Value, log and ticket are indexes into KEYS (log is 0 for other
---            algorithms), limit is one into the limits. A request names a
---            state once at most.
+--                               value, limit, log or leases
+--              5 renew:         the number of charges, and each as
+--                               value, limit, leases, ticket
+--            Value, log, leases and settled are indexes into KEYS (or 0: there
+--            is none), limit is one into the limits, and a ticket is its 16
+--            bytes. A request names a state once at most, but for renewals.
 -- Returns  packed doubles: the instant, and for each request its status, which
---          is 1 allowed or done, 2 refused, 3 a key holds something that is not
---          stint's. A take that is allowed has for each charge
+--          is 1 allowed or done, 2 queued, 3 refused, 5 a key holds something
+--          that is not stint's. A take that is allowed or queued has for each
+--          charge
 --            at - instant, a, b
 --          of the state that it left, and a refused one or a peek
 --            verdict, at - instant, a, b, until - at.
 --          For a log a, b and c are the numbers that package policy reports it
 --          by: b and c, less the instant, take the places of b and until - at.
+--          For slots a is how many are held and b how many wait, or less the
+--          place in the queue of a take that is queued; a renewal has
+--            verdict, at - instant, a, b, the first end of a lease - instant
+--          where b is its place, if it waits, and the verdict may be 5.
 --
 -- A value holds all fixed-size states of one key: the format's mark, then for
 -- each state, in packed doubles, its id, at, until - at, a, b. What these mean
--- is package policy's to say: each function here is the twin of one there and
--- equals it to the unit and to the microsecond. Numbers are doubles, exact below
+-- is package policy's to say (but that slots have a number for a and c): each
+-- function here is the twin of one there and equals it to the unit and to the
+-- microsecond. Numbers are doubles, exact below
 -- 2^53; muldiv is exact beyond.
 --
 -- Values are written last, when everything is decided: an error on the way, or
 -- a server that refuses writes, leaves them as they were.
 
 local MARK = 'S\1'                      -- of stint, and of this layout's version
-local BUCKET, WINDOW, LOG, FIXED = 1, 2, 3, 4
-local TAKE, PEEK, SETTLE = 1, 2, 3
+local BUCKET, WINDOW, LOG, FIXED, SLOTS = 1, 2, 3, 4, 5
+local TAKE, PEEK, SETTLE, RESET, RENEW = 1, 2, 3, 4, 5
 local ALLOWED, QUEUED, REFUSED, NEVER = 1, 2, 3, 4 -- verdicts; the first three are statuses too
 local FOREIGN = 5
 local EXACT = 9007199254740992          -- 2^53
@@ -47,7 +60,11 @@ local GRACE = 1000000                   -- a state outlives its use by a second
 local MAX_STATES = 1000                 -- of one key: Lua's stack holds them all
 local FULL = 5 * (MAX_STATES - 64) + 2  -- no request begins a state from here on
 local TICKET = 70                       -- seconds: a ticket counts once in a minute
-local CHUNK = 32                        -- entries of a log read at once
+local CHUNK = 32                        -- entries of a log or of a queue read at once
+local PAIRS = 500                       -- members written, or looked up, at once
+local HELD = 1048576                    -- 2^20: slots have held + HELD * waiting for a
+local FIRST = -MAX_INSTANT              -- the first number in a queue
+local SPAN = 4000000                    -- the expiry of leases is set this far ahead
 
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local call = redis.call
@@ -314,10 +331,296 @@ local function write(log)
   if log.left > 0 then call('EXPIRE', log.key, floor((log.left + GRACE) / 1000000) + 1 + still) end
 end
 
+-- Slots. The leases of a concurrency limit are a sorted set. In it are the tickets
+-- of all who hold a slot or wait for one, by the instant at which their lease
+-- ends. Those who wait are in it twice, the second time with QUEUE behind the
+-- ticket, by their number in the order of arrival, which is negative: so the
+-- queue comes first, and a member's rank is its place. The value has how many
+-- hold and wait, and an instant before which no lease ends; as long as nothing
+-- else is asked, the set is not read.
+--
+-- What a group does to open leases is noted beside them: `ends` has the leases
+-- that were changed, or false where they are gone. It is written when the group
+-- is decided.
+local QUEUE = 'q'
+local slots = {}
+local texts = {}
+
+local function text(n) -- instants of a group are mostly the same few
+  local s = texts[n]
+  if not s then
+    s = string.format('%.0f', n)
+    texts[n] = s
+  end
+  return s
+end
+
+-- Notes what happens to the queue of leases: `turn` has the numbers that were
+-- changed. Of the set's own queue, of `length`, `out` has the numbers that are
+-- gone, and `next` ranks were looked at; `new` has the tickets that came, the
+-- first with the number `first`, of which `newnext` were looked at.
+local function line(s)
+  local q = s.line
+  if not q then
+    q = { turn = {}, out = {}, new = {}, granted = {}, length = s.waiting, first = FIRST, next = 0, newnext = 0, head = false }
+    if q.length > 0 then
+      q.first = call('ZRANGE', s.key, q.length - 1, q.length - 1, 'WITHSCORES')[2] + 1
+    end
+    s.line = q
+  end
+  return q
+end
+
+-- The instant at which the ticket's lease ends, or false.
+local function lease(s, ticket)
+  local ends = s.ends[ticket]
+  if ends ~= nil then return ends end
+  return s.live and call('ZSCORE', s.key, ticket)
+end
+
+-- The ticket's number in the queue, or false.
+local function number(s, ticket)
+  local q = s.line
+  if not q then return false end
+  local turn = q.turn[ticket]
+  if turn ~= nil then return turn end
+  if q.length == 0 then return false end
+  return tonumber(call('ZSCORE', s.key, ticket .. QUEUE) or nil) or false
+end
+
+local function dequeue(s, ticket, turn)
+  local q = s.line
+  q.turn[ticket] = false
+  s.waiting = s.waiting - 1
+  if turn < q.first then q.out[#q.out + 1] = turn end
+end
+
+-- The place of a number in the queue, 1 being the next.
+local function place(s, ticket, turn)
+  local q = s.line
+  if turn < q.first then
+    local rank = call('ZRANK', s.key, ticket .. QUEUE) + 1
+    for _, other in ipairs(q.out) do
+      if other < turn then rank = rank - 1 end
+    end
+    return rank
+  end
+  local behind = 0
+  for i = turn - q.first + 2, #q.new do
+    if q.turn[q.new[i]] == q.first + i - 1 then behind = behind + 1 end
+  end
+  return s.waiting - behind
+end
+
+-- Lets those who wait have the slots that are free of n.
+local function grant(s, n)
+  while s.held < n and s.waiting > 0 do
+    local q = s.line
+    local ticket, turn
+    if q.next < q.length then
+      local i = 2 * (q.next % CHUNK) + 1
+      if i == 1 then q.head = call('ZRANGE', s.key, q.next, min(q.next + CHUNK, q.length) - 1, 'WITHSCORES') end
+      q.next = q.next + 1
+      ticket, turn = string.sub(q.head[i], 1, -1 - #QUEUE), tonumber(q.head[i + 1])
+      if q.turn[ticket] ~= nil then ticket = nil end -- it left, and may have come again
+    else
+      q.newnext = q.newnext + 1
+      ticket, turn = q.new[q.newnext], q.first + q.newnext - 1
+      if q.turn[ticket] ~= turn then ticket = nil end
+    end
+    if ticket then
+      dequeue(s, ticket, turn)
+      s.held, s.changed = s.held + 1, true
+      q.granted[#q.granted + 1] = ticket
+    end
+  end
+end
+
+-- Drops the leases that have ended.
+local function expire(s)
+  local t = text(s.t)
+  local dead = call('ZRANGEBYSCORE', s.key, 0, t)
+  for first = 1, #dead, PAIRS do
+    local last = min(first + PAIRS - 1, #dead)
+    local turns
+    if s.line then
+      local members = {}
+      for i = first, last do members[i - first + 1] = dead[i] .. QUEUE end
+      turns = call('ZMSCORE', s.key, unpack(members))
+    end
+    for i = first, last do
+      s.ends[dead[i]] = false
+      local turn = turns and turns[i - first + 1]
+      if turn then dequeue(s, dead[i], tonumber(turn)) else s.held = s.held - 1 end
+    end
+  end
+  local left = call('ZRANGEBYSCORE', s.key, '(' .. t, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+  s.b, s.expired = tonumber(left[2]) or MAX_INSTANT, #dead > 0
+end
+
+-- Opens leases. Returns nil if their key holds something else, or if there is no
+-- room for their state.
+local function slotsof(g, k, l)
+  local s = slots[g]
+  if s then return s end
+  local key, v, id = KEYS[g], values[k], IDS[l]
+  local card, o = redis.pcall('ZCARD', key), find(v, id)
+  local at = v[o + 1]
+  if type(card) ~= 'number' or not at and o >= FULL then return nil end
+  local t, last, held, waiting, b, live = now, 0, 0, 0, 0, false
+  if at then
+    if at > now then t = at end
+    local a = v[o + 3]
+    held, last = a, at + v[o + 2]
+    if a >= HELD then
+      waiting = floor(a / HELD)
+      held = a - waiting * HELD
+    end
+    -- A set that was lost, or is not the one that the value knows, counts no more.
+    live = t < last and card == held + 2 * waiting
+    if live then b = v[o + 4] else held, waiting, last = 0, 0, 0 end
+  end
+  s = {
+    key = key, card = card, k = k, id = id, t = t, held = held, waiting = waiting, b = b,
+    last = last, before = last, live = live, ends = {}, line = nil, changed = false, expired = false, reset = false,
+  }
+  slots[g] = s
+  if waiting > 0 then line(s) end
+  if live and t >= b then expire(s) end
+  return s
+end
+
+-- How many hold a slot once those who wait have what is free of n, and how many
+-- wait then.
+local function shares(s, n)
+  local total = s.held + s.waiting
+  local held = max(s.held, min(n, total))
+  return held, total - held
+end
+
+-- What the ticket would be told that asks for one of n slots, or for a place in
+-- the queue, and whether it has one already.
+local function judge(s, ticket, n, queue)
+  local held, waiting = s.held, s.waiting
+  if held + waiting > 0 and ticket ~= '' and lease(s, ticket) then
+    local turn = number(s, ticket)
+    held = shares(s, n)
+    return turn and place(s, ticket, turn) > held - s.held and QUEUED or ALLOWED, true
+  end
+  if waiting > 0 then held, waiting = shares(s, n) end
+  if held < n then return ALLOWED end
+  return waiting < queue and QUEUED or REFUSED
+end
+
+-- Lets the ticket's lease end at an instant.
+local function extend(s, ticket, ends)
+  s.ends[ticket] = ends
+  if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
+  if ends > s.last then s.last = ends end
+  s.changed, s.reset = true, false
+end
+
+-- Gives the ticket a slot, or the last place in the queue, as judged. Returns its
+-- place, or 0.
+local function enter(s, ticket, n, length, inside)
+  if s.waiting > 0 then grant(s, n) end
+  if inside then
+    local turn = number(s, ticket)
+    s.changed = s.changed or s.expired
+    return turn and place(s, ticket, turn) or 0
+  end
+  local waits = 0
+  if s.held < n then
+    s.held = s.held + 1
+  else
+    local q = line(s)
+    q.new[#q.new + 1] = ticket
+    q.turn[ticket] = q.first + #q.new - 1
+    waits = s.waiting + 1
+    s.waiting = waits
+  end
+  extend(s, ticket, s.t + length)
+  return waits
+end
+
+local function leave(s, ticket, n)
+  s.changed = s.changed or s.expired
+  grant(s, n)
+  if s.held + s.waiting == 0 or not lease(s, ticket) then return end
+  local turn = number(s, ticket)
+  if turn then dequeue(s, ticket, turn) else s.held = s.held - 1 end
+  s.ends[ticket], s.changed = false, true
+  grant(s, n)
+end
+
+-- Writes open leases' numbers to their value.
+local function bookslots(s)
+  if not s.changed or s.reset then return end
+  local left = s.held + s.waiting > 0 and s.last - s.t or 0
+  store(s.k, find(values[s.k], s.id), s.id, s.t, left, s.held + HELD * s.waiting, s.b)
+end
+
+local add, nadd, gone, ngone = {}, 0, {}, 0
+
+local function flush(key)
+  if nadd > 0 then call('ZADD', key, unpack(add, 1, nadd)) end
+  nadd = 0
+end
+
+-- Notes that a member is to be written, or to be removed.
+local function put(s, member, score)
+  if score then
+    add[nadd + 1], add[nadd + 2] = text(score), member
+    nadd = nadd + 2
+    if nadd == 2 * PAIRS then flush(s.key) end
+  elseif s.live then
+    ngone = ngone + 1
+    gone[ngone] = member
+  end
+end
+
+-- Writes open leases to their set. What is new goes first, as in a log.
+local function writeslots(s)
+  if not s.changed then return end
+  local key = s.key
+  if s.held + s.waiting == 0 then
+    if s.card > 0 then call('DEL', key) end
+    return
+  end
+  if s.card > 0 and not s.live then -- what the set holds counts no more
+    call('ZADD', key, '-inf', '')
+    call('ZREMRANGEBYRANK', key, 1, -1)
+  end
+  for ticket, ends in pairs(s.ends) do put(s, ticket, ends) end
+  if s.line then
+    for ticket, turn in pairs(s.line.turn) do put(s, ticket .. QUEUE, turn) end
+  end
+  flush(key)
+  if s.card > 0 and not s.live then call('ZREM', key, '') end
+  for first = 1, ngone, PAIRS do
+    call('ZREM', key, unpack(gone, first, min(first + PAIRS - 1, ngone)))
+  end
+  ngone = 0
+  local span = floor(s.last / SPAN)
+  if not s.live or span ~= floor(s.before / SPAN) then
+    call('EXPIRE', key, text(floor(((span + 1) * SPAN - now + GRACE) / 1000000) + 1 + still))
+  end
+end
+
+-- Tells those who wait, if anybody listens: it does not matter if nobody may.
+local function publish(s)
+  if s.forgotten then redis.pcall('PUBLISH', s.key, '') end
+  if not s.line then return end
+  for _, ticket in ipairs(s.line.granted) do
+    if s.ends[ticket] ~= false then redis.pcall('PUBLISH', s.key, ticket) end
+  end
+end
+
 local out = { now }
 local nout = 1
--- By charge of the request at hand: the state's offset, instant, a, b; the log;
--- the verdict; the penalty of a refusal.
+-- By charge of the request at hand: the state's offset, or whether the ticket has
+-- its slot already; its instant, a, b; the log or the leases; the verdict; the
+-- penalty of a refusal.
 local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
 
 local function take(kind)
@@ -338,6 +641,20 @@ local function take(kind)
         v = nil
       end
       c = c + 1
+    elseif alg == SLOTS then
+      local s = v and slotsof(q[c], k, l)
+      if s then
+        G[i] = s
+        if units > 0 then verdict, O[i] = judge(s, q[c + 1], NS[l], cap) end
+        if verdict == REFUSED then
+          if status ~= FOREIGN then status = REFUSED end
+        elseif verdict == QUEUED and status == ALLOWED then
+          status = QUEUED
+        end
+      else
+        v = nil
+      end
+      c, cap = c + 2, MAX_INSTANT
     elseif v then
       local id, o = IDS[l], 2
       local other = v[o]
@@ -374,7 +691,7 @@ local function take(kind)
     nout = n
     return
   end
-  local brief = status == ALLOWED and kind == TAKE
+  local brief = status <= QUEUED and kind == TAKE
   for i = 1, m do
     local k, l, add = q[c], q[c + 1], q[c + 2]
     local alg, at, a, b, left = ALGS[l], now, 0, 0, 0
@@ -391,6 +708,17 @@ local function take(kind)
       if a > 0 then b = free(log, min(a, cap) - 1) - now end
       if V[i] == REFUSED then left = free(log, cap - q[c - 1]) - now end
       c = c + 1
+    elseif alg == SLOTS then
+      local s = G[i]
+      at = s.t
+      if brief and add > 0 then
+        b = -enter(s, q[c + 1], NS[l], WS[l], O[i])
+        a = s.held
+        if b == 0 then b = s.waiting end
+      else
+        a, b = shares(s, NS[l])
+      end
+      c = c + 2
     else
       local v, o, id = values[k], O[i], IDS[l]
       if add > 0 then
@@ -410,7 +738,7 @@ local function take(kind)
         at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
       end
     end
-    if brief and (add > 0 or alg == LOG) then
+    if brief and (add > 0 or alg == LOG or alg == SLOTS) then
       out[n + 1], out[n + 2], out[n + 3] = at - now, a, b
       n = n + 3
     else
@@ -422,11 +750,16 @@ local function take(kind)
 end
 
 -- Whether a charge of the m that follow at the cursor, each `width` numbers
--- long, has a value or a log that is not stint's.
+-- long, has a value, a log or leases that are not stint's.
 local function foreign(m, width)
   for c = cursor, cursor + (m - 1) * width, width do
-    local v, log = values[q[c]], q[c + 2]
-    if not v or log > 0 and not open(log, q[c], q[c + 1], now) then return true end
+    local k, l, g = q[c], q[c + 1], q[c + 2]
+    if not values[k] then return true end
+    if g > 0 then
+      local opened
+      if ALGS[l] == LOG then opened = open(g, k, l, now) else opened = slotsof(g, k, l) end
+      if not opened then return true end
+    end
   end
   return false
 end
@@ -503,8 +836,8 @@ local function settlelog(logkey, k, l, delta, instant)
 end
 
 local function settle()
-  local ticket, m = q[cursor], q[cursor + 1]
-  cursor = cursor + 2
+  local settled, ticket, m = q[cursor], q[cursor + 1], q[cursor + 2]
+  cursor = cursor + 3
   nout = nout + 1
   if foreign(m, 8) then
     cursor = cursor + 8 * m
@@ -512,7 +845,7 @@ local function settle()
     return
   end
   out[nout] = ALLOWED
-  local first = call('SET', KEYS[ticket], '', 'NX', 'EX', TICKET + still)
+  local first = settled > 0 and call('SET', KEYS[settled], '', 'NX', 'EX', TICKET + still)
   for _ = 1, m do
     local k, l, g, taken, total = q[cursor], q[cursor + 1], q[cursor + 2], q[cursor + 3], q[cursor + 4]
     local rat, ra, rb = q[cursor + 5], q[cursor + 6], q[cursor + 7]
@@ -520,7 +853,9 @@ local function settle()
     taken, total = min(taken, MAX_USED), min(total, MAX_USED)
     local alg, n, w = ALGS[l], NS[l], WS[l]
     local o = find(values[k], IDS[l])
-    if first and taken ~= total and (values[k][o] or o < FULL) then
+    if alg == SLOTS then
+      if total == 0 then leave(slots[g], ticket, n) end
+    elseif first and taken ~= total and (values[k][o] or o < FULL) then
       if alg == LOG then
         settlelog(g, k, l, total - taken, rat)
       else
@@ -571,11 +906,41 @@ local function reset()
       for _ = 1, 5 do table.remove(v, o) end
       dirty[k] = true
     end
-    if g > 0 then
+    if ALGS[l] == SLOTS then
+      local s = slots[g]
+      s.live, s.held, s.waiting, s.t, s.last = false, 0, 0, now, 0
+      s.ends, s.line, s.expired = {}, nil, false
+      s.changed, s.reset, s.forgotten = true, true, true
+    elseif g > 0 then
       local log = logs[g]
       log.t, log.used, log.add, log.dead, log.changed, log.left = now, 0, 0, true, true, 0
       log.reset = true -- and has no state, until units are added
     end
+  end
+end
+
+local function renew()
+  local m = q[cursor]
+  cursor, nout = cursor + 1, nout + 1
+  out[nout] = ALLOWED
+  for _ = 1, m do
+    local k, l, g, ticket = q[cursor], q[cursor + 1], q[cursor + 2], q[cursor + 3]
+    cursor = cursor + 4
+    local s = values[k] and slotsof(g, k, l)
+    local verdict, at, held, queue, first = FOREIGN, 0, 0, 0, 0
+    if s then
+      s.changed = s.changed or s.expired
+      grant(s, NS[l])
+      verdict, queue = REFUSED, s.waiting
+      if s.held + s.waiting > 0 and lease(s, ticket) then
+        extend(s, ticket, s.t + WS[l])
+        local turn = number(s, ticket)
+        verdict, queue = turn and QUEUED or ALLOWED, turn and place(s, ticket, turn) or queue
+      end
+      at, held, first = s.t - now, s.held, s.b - now
+    end
+    out[nout + 1], out[nout + 2], out[nout + 3], out[nout + 4], out[nout + 5] = verdict, at, held, queue, first
+    nout = nout + 5
   end
 end
 
@@ -588,6 +953,8 @@ for _ = 1, requests do
     take(kind)
   elseif kind == SETTLE then
     settle()
+  elseif kind == RENEW then
+    renew()
   else
     reset()
   end
@@ -596,7 +963,9 @@ end
 -- From here on all is decided, and nothing raises an error any more: an error
 -- between two writes would leave the first without the second.
 for _, log in pairs(logs) do book(log) end
+for _, s in pairs(slots) do bookslots(s) end
 for _, log in pairs(logs) do write(log) end
+for _, s in pairs(slots) do writeslots(s) end
 
 -- Values live as long as the longest of their states. Keys of one group mostly
 -- live equally long, and numbers are slow to print: hence whole seconds, printed
@@ -617,6 +986,8 @@ for k in pairs(dirty) do
     call('DEL', KEYS[k])
   end
 end
+
+for _, s in pairs(slots) do publish(s) end
 
 local parts, all = {}, '<' .. string.rep('d', 200)
 for i = 1, nout, 200 do

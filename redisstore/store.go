@@ -52,6 +52,9 @@ type Store struct {
 	route   atomic.Pointer[route]
 	retries atomic.Int64 // calls that wait to be sent again
 
+	life context.Context // ends with Close
+	end  context.CancelFunc
+
 	mu      sync.Mutex // orders begin and Close
 	closed  atomic.Bool
 	flights sync.WaitGroup // goroutines under way
@@ -75,6 +78,7 @@ func (o Options) New(client redis.UniversalClient) *Store {
 		o.Timeout = 500 * time.Millisecond
 	}
 	s := &Store{namespace: escape(o.Namespace), timeout: o.Timeout, now: o.Now}
+	s.life, s.end = context.WithCancel(context.Background())
 	s.route.Store(newRoute(s, client))
 	return s
 }
@@ -123,6 +127,7 @@ func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed.Store(true)
 	s.mu.Unlock()
+	s.end()
 	s.flights.Wait()
 	return s.route.Load().close()
 }
@@ -190,7 +195,7 @@ func (s *Store) run(ctx context.Context, p *plan) error {
 	for _, c := range p.calls {
 		c.deadline = deadline
 		if c.kind == kindSettle {
-			c.deadline = time.Now().Add(patience)
+			c.yields, c.deadline = true, time.Now().Add(patience)
 		}
 		p.route.send(c)
 	}
@@ -226,9 +231,7 @@ func (s *Store) conclude(ctx context.Context, p *plan, kind int64, charges []pol
 	var now int64
 	for _, c := range p.calls {
 		now = max(now, c.now)
-		if c.status != statusAllowed {
-			d.Verdict = policy.Refused
-		}
+		d.Verdict = max(d.Verdict, policy.Verdict(c.status)) // allowed, queued, refused
 	}
 	d.Now = time.UnixMicro(now)
 	if len(charges) == 0 {
@@ -242,7 +245,7 @@ func (s *Store) conclude(ctx context.Context, p *plan, kind int64, charges []pol
 	if kind == kindTake && d.Verdict == policy.Refused && len(p.calls) > 1 {
 		undo := getPlan(p.route)
 		for _, c := range p.calls {
-			if c.status == statusAllowed {
+			if c.took() {
 				undo.calls = append(undo.calls, c.refund())
 			}
 		}
@@ -253,13 +256,16 @@ func (s *Store) conclude(ctx context.Context, p *plan, kind int64, charges []pol
 
 // giveBack undoes a take that nobody waits for, in the background.
 func (s *Store) giveBack(c *call) {
-	if c.kind != kindTake || c.status != statusAllowed {
-		return
+	if c.took() {
+		s.background(c.refund())
 	}
-	refund := c.refund()
-	refund.state.Store(stateAbandoned)
-	refund.deadline = time.Now().Add(patience)
-	refund.route.send(refund)
+}
+
+// background sends a settle that nobody waits for.
+func (s *Store) background(c *call) {
+	c.state.Store(stateAbandoned)
+	c.deadline = time.Now().Add(patience)
+	c.route.send(c)
 }
 
 func (s *Store) localNow() time.Time {

@@ -1,0 +1,151 @@
+package redisstore
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/redisstore/redistest"
+)
+
+// Slots in Redis do what the pure transitions do, operation by operation, alone
+// and in groups, whatever the numbers of each request.
+func TestSlotsEqualTheTransitions(t *testing.T) {
+	srv := redistest.Start(t)
+	rdb := srv.Client(t)
+	space := 0
+	rapid.Check(t, func(t *rapid.T) {
+		space++
+		m := &slotsModel{T: t, now: time.UnixMicro(1_800_000_000_000_000)}
+		m.store = Options{Namespace: fmt.Sprint("space", space), Now: func() time.Time { return m.now }}.New(rdb)
+		defer m.store.Close()
+		for range rapid.IntRange(1, 25).Draw(t, "groups") {
+			if rapid.IntRange(0, 3).Draw(t, "step") == 0 {
+				m.step()
+			}
+			var checks []func()
+			f := flightPool.Get().(*flight)
+			for range rapid.SampledFrom([]int{1, 1, 1, 2, 5, 12}).Draw(t, "operations") {
+				call, check := m.operation()
+				f.calls, checks = append(f.calls, call), append(checks, check)
+			}
+			m.store.route.Load().single.carry(f)
+			for _, check := range checks {
+				check()
+			}
+		}
+	})
+}
+
+type slotsModel struct {
+	*rapid.T
+	store *Store
+	now   time.Time
+	state policy.State
+}
+
+// step moves the clock, often to the very end of a lease or just before.
+func (m *slotsModel) step() {
+	at := m.now.UnixMicro()
+	step := rapid.SampledFrom([]int64{1, 1000, 100_000, 299_999, 300_000, 999_999, 1_000_000, 9_000_000}).Draw(m.T, "by")
+	var ends []int64
+	for _, l := range m.state.Leases {
+		if l.Until > at {
+			ends = append(ends, l.Until-at)
+		}
+	}
+	if len(ends) > 0 && rapid.Bool().Draw(m.T, "to the end of a lease") {
+		step = rapid.SampledFrom(ends).Draw(m.T, "which") - rapid.Int64Range(0, 1).Draw(m.T, "less")
+	}
+	m.now = m.now.Add(time.Duration(step) * time.Microsecond)
+}
+
+// operation returns a call, and the check that it was told what the transition
+// said.
+func (m *slotsModel) operation() (*call, func()) {
+	l := policy.Concurrency(rapid.SampledFrom([]int64{2, 2, 2, 2, 1, 3}).Draw(m.T, "n")).
+		WithLease(rapid.SampledFrom([]time.Duration{time.Second, time.Second, 300 * time.Millisecond}).Draw(m.T, "lease"))
+	if q := rapid.SampledFrom([]int64{3, 3, 5, 40, 1, 0}).Draw(m.T, "queue"); q > 0 {
+		l = l.WithQueue(q, time.Minute)
+	}
+	var ticket policy.Ticket
+	ticket[0] = byte(rapid.IntRange(1, 9).Draw(m.T, "ticket"))
+	charge := policy.Charge{Limit: l, Key: "alice", Units: 1}
+	at := m.now.UnixMicro()
+	p := getPlan(m.store.route.Load())
+	before := m.state
+	before.Leases = slices.Clone(m.state.Leases)
+	after := before
+	after.Leases = slices.Clone(m.state.Leases)
+	compare := func(what string, kind int64, want policy.Result, i int) func() {
+		return func() {
+			c := p.calls[0]
+			require.NoError(m.T, c.err, what)
+			verdict := policy.Verdict(c.status)
+			require.Equal(m.T, want, c.result(i, &charge, verdict, kind == kindTake), what)
+			if len(c.items) == 1 {
+				require.Equal(m.T, want.Verdict, verdict, what)
+			}
+		}
+	}
+	var check func()
+	switch op := rapid.IntRange(0, 12).Draw(m.T, "operation"); op {
+	case 0, 1, 2, 3, 4:
+		var want policy.Result
+		m.state, want = l.Enter(after, at, ticket)
+		p.add(m.store, kindTake, ticket, &charge)
+		check = compare("enter", kindTake, want, 0)
+	case 5: // another limit refuses
+		ticket[0] = 100
+		p.add(m.store, kindTake, ticket, &charge)
+		p.add(m.store, kindTake, ticket, &policy.Charge{Limit: policy.PerMinute(1), Key: "alice", Units: 2})
+		check = compare("enter in vain", kindTake, l.Peek(before, at, 1), 0)
+	case 6:
+		charge.Units = rapid.Int64Range(0, 2).Draw(m.T, "units")
+		p.add(m.store, kindPeek, ticket, &charge)
+		check = compare("peek", kindPeek, l.Peek(before, at, charge.Units), 0)
+	case 7, 8, 9:
+		tickets := []policy.Ticket{ticket}
+		if op == 9 {
+			tickets = make([]policy.Ticket, 10)
+			for i := range tickets {
+				tickets[i][0] = byte(i)
+			}
+		}
+		m.state = after
+		rs := []*renewing{{call: newCall()}}
+		rs[0].call.kind, rs[0].call.route = kindRenew, p.route
+		renewals, wants := make([]policy.Renewal, len(tickets)), make([]policy.Result, len(tickets))
+		for i, ticket := range tickets {
+			m.state, wants[i] = l.Renew(m.state, at, ticket)
+			renewals[i] = policy.Renewal{Ticket: ticket, Charge: charge}
+			rs[0].call.add(m.store, "alice", &charge).ticket = ticket
+			rs[0].of = append(rs[0].of, i)
+		}
+		p.calls = append(p.calls, rs[0].call)
+		check = func() {
+			require.NoError(m.T, m.store.tell(rs[0], renewals, nil))
+			for i := range wants {
+				require.Equal(m.T, wants[i], renewals[i].Result, "renew")
+			}
+		}
+	case 10, 11:
+		m.state, _ = l.Leave(after, at, ticket)
+		p.add(m.store, kindSettle, ticket, &charge)
+		check = func() { require.NoError(m.T, p.calls[0].err) }
+	case 12:
+		if rapid.IntRange(0, 9).Draw(m.T, "reset") == 0 {
+			m.state = policy.State{}
+			p.add(m.store, kindReset, ticket, &charge)
+		} else {
+			p.add(m.store, kindPeek, ticket, &charge)
+		}
+		check = func() { require.NoError(m.T, p.calls[0].err) }
+	}
+	return p.calls[0], check
+}
