@@ -39,7 +39,7 @@ func Run(t *testing.T, h Harness) {
 func Cases() []Case {
 	cases := slices.Concat(
 		jointCases, apartCases, clockCases, waitCases, sumCases, penaltyCases, neverCases, peekCases,
-		settleCases, lifetimeCases, errorCases, absenceCases, numbersCases, keyCases, concurrencyCases,
+		settleCases, lifetimeCases, errorCases, absenceCases, numbersCases, keyCases, concurrencyCases, quotaCases,
 	)
 	for i := range cases {
 		cases[i].Sentence = sentences[cases[i].Number]

@@ -48,7 +48,12 @@ func newWorld(src source, partitioned bool) *world {
 	}
 	w.scopes = []policy.Scope{policy.NewScope("random", "a"), policy.NewScope("random", "b"), {}}[:1+w.pick("scopes", 3)]
 	for range 1 + w.pick("limits", 6) {
-		l := w.limit(policy.Algorithm(1+w.pick("algorithm", 4)), w.window())
+		var l policy.Limit
+		if a := w.pick("algorithm", 5); a < 4 {
+			l = w.limit(policy.Algorithm(1+a), w.window())
+		} else {
+			l = w.quota(w.period())
+		}
 		w.limits = append(w.limits, l.Named(string(rune('a'+len(w.limits)))))
 	}
 	return w
@@ -110,6 +115,10 @@ func (w *world) limit(a policy.Algorithm, window time.Duration) policy.Limit {
 func (w *world) change() {
 	i := w.pick("limit", int64(len(w.limits)))
 	l := &w.limits[i]
+	if l.Algorithm() == policy.AlgorithmQuota {
+		*l = w.quota(l.Period()).Named(l.Name())
+		return
+	}
 	*l = w.limit(l.Algorithm(), l.Window()).Named(l.Name())
 }
 
@@ -131,6 +140,9 @@ func (w *world) charges(o *oracle, now int64) []policy.Charge {
 }
 
 func (w *world) units(l policy.Limit, room int64) int64 {
+	if l.N() == policy.Unlimited {
+		return w.someUnits()
+	}
 	switch w.pick("units", 24) {
 	default:
 		return 1 + w.pick("few", min(3, l.Capacity()))
@@ -153,6 +165,9 @@ func (w *world) units(l policy.Limit, room int64) int64 {
 
 // total picks what a charge of units should have taken.
 func (w *world) total(c *policy.Charge) int64 {
+	if c.Limit.N() == policy.Unlimited {
+		return w.someUnits()
+	}
 	switch w.pick("total", 12) {
 	default:
 		return 0
@@ -170,7 +185,7 @@ func (w *world) total(c *policy.Charge) int64 {
 // step picks how far the clock moves on: anywhere, or to an instant at which
 // something changes, a microsecond more or less.
 func (w *world) step(now int64, last *policy.Decision) int64 {
-	window := w.limits[w.pick("limit", int64(len(w.limits)))].Window().Microseconds()
+	window, end := span(w.limits[w.pick("limit", int64(len(w.limits)))], now)
 	beside := func(d int64) int64 { return d + w.pick("beside", 3) - 1 }
 	var r policy.Result
 	if n := len(last.Results); n > 0 {
@@ -187,7 +202,7 @@ func (w *world) step(now int64, last *policy.Decision) int64 {
 	case 3, 4:
 		d = w.pick("within a window", window)
 	case 5:
-		d = beside(window - now%window)
+		d = beside(end - now)
 	case 6, 7:
 		d = beside(r.RetryAfter.Microseconds())
 	case 8:
