@@ -17,10 +17,14 @@ const (
 	kindSettle = 3
 	kindReset  = 4
 
+	kindUsage    = 6
+	kindSetUsage = 7
+
 	statusAllowed = 1
 	statusQueued  = 2
 	statusRefused = 3
 	statusForeign = 5
+	statusPeriods = 6
 )
 
 // A call is what one request asks of one partition: the unit that is decided
@@ -35,6 +39,7 @@ type call struct {
 	ticket   policy.Ticket
 	deadline time.Time // when sending it, or sending it again, is pointless
 	attempts int
+	turns    int // how often it was sent again with other periods
 
 	ticketIndex int64
 
@@ -54,7 +59,8 @@ type item struct {
 	first      int    // the charge whose numbers apply
 	limit      limit
 	units      int64
-	total      int64 // of a settle
+	period     policy.Period // of a quota
+	total      int64         // of a settle, or the usage to set
 	receipt    policy.Receipt
 
 	valueIndex, logIndex, limitIndex int64
@@ -63,6 +69,8 @@ type item struct {
 // A limit is a policy.Limit in the script's terms.
 type limit struct {
 	id, algorithm, counts, n, window, capacity int64
+
+	periods *periods // of a quota
 }
 
 // An answer is what the script says of a charge.
@@ -165,6 +173,10 @@ func (c *call) receipt(i int) policy.Receipt {
 	r := policy.Receipt{At: a.at}
 	if c.items[i].limit.algorithm == int64(policy.AlgorithmTokenBucket) {
 		r.A, r.B = a.a-c.items[i].units, a.b
+	}
+	if c.items[i].limit.periods != nil {
+		_, next := c.items[i].period.Bounds(time.UnixMicro(a.b))
+		r.A, r.B = next.UnixMicro(), a.b
 	}
 	return r
 }

@@ -203,14 +203,27 @@ func (l *lane) answer(calls []*call, cmd *command) {
 	text, err := cmd.Text()
 	r := reply{b: text, err: err}
 	now := r.int()
+	if r.err == nil {
+		l.store.heard(now)
+	}
 	for i, c := range calls {
 		c.now, c.status = now, r.int()
-		if c.kind <= kindPeek && c.status != statusForeign {
+		switch {
+		case c.status == statusForeign:
+		case c.status == statusPeriods:
+			c.readInstants(&r)
+		case c.kind <= kindPeek:
 			c.read(&r)
+		case c.kind == kindUsage:
+			c.readUsage(&r)
 		}
 		if r.err != nil {
 			l.fail(calls[i:], fmt.Errorf("redisstore: %w", r.err))
 			return
+		}
+		if c.status == statusPeriods {
+			l.store.turn(l, c)
+			continue
 		}
 		if c.status == statusForeign {
 			l.drop(c, fmt.Errorf("redisstore: a key under %s{%s} holds something that is not stint's, of another version, or too many states: delete it, or choose another Namespace",

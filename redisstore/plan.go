@@ -19,6 +19,9 @@ type plan struct {
 
 type place struct{ call, item int }
 
+// maxUnits are as good as more: beyond any number, and as many as a count holds.
+const maxUnits = 1 << 50
+
 var planPool = sync.Pool{New: func() any { return new(plan) }}
 
 func getPlan(r *route) *plan {
@@ -50,7 +53,7 @@ func (p *plan) addOnce(s *Store, kind int64, ticket policy.Ticket, charges []pol
 		if p.ids[j] == id && d.Key == c.Key && d.Place() == c.Place() {
 			w := p.where[j]
 			it := &p.calls[w.call].items[w.item]
-			it.units = min(it.units+min(c.Units, policy.MaxUnits+1), policy.MaxUnits+1)
+			it.units = min(it.units+min(c.Units, maxUnits), maxUnits)
 			p.where = append(p.where, w)
 			return
 		}
@@ -83,11 +86,15 @@ func (p *plan) add(s *Store, kind int64, ticket policy.Ticket, c *policy.Charge)
 			window:    c.Limit.Window().Microseconds(),
 			capacity:  c.Limit.Capacity(),
 		},
-		units: min(c.Units, policy.MaxUnits+1),
+		units: min(c.Units, maxUnits),
 	})
 	it := &call.items[len(call.items)-1]
 	if c.Limit.CountsRefused() {
 		it.limit.counts = 1
+	}
+	if c.Limit.Algorithm() == policy.AlgorithmQuota {
+		it.period = c.Limit.Period()
+		it.limit.periods = s.periodsAt(it.period, s.serverNow())
 	}
 	if c.Limit.Algorithm() == policy.AlgorithmSlidingLog {
 		it.log = logKey(it.value, c.ID())

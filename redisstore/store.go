@@ -52,6 +52,9 @@ type Store struct {
 	route   atomic.Pointer[route]
 	retries atomic.Int64 // calls that wait to be sent again
 
+	ahead    atomic.Int64 // microseconds of the server's clock, before this machine's
+	calendar sync.Map     // of quotas: the periods around now, by policy.Period
+
 	mu      sync.Mutex // orders begin and Close
 	closed  atomic.Bool
 	flights sync.WaitGroup // goroutines under way
