@@ -58,8 +58,8 @@ local EXACT = 9007199254740992          -- 2^53
 local MAX_INSTANT = 4503599627370496    -- 2^52
 local MAX_USED = 1125899906842624       -- 2^50
 local GRACE = 1000000                   -- a state outlives its use by a second
-local MAX_STATES = 1000                 -- of one key: Lua's stack holds them all
-local FULL = 5 * (MAX_STATES - 128) + 2 -- no request begins a state from here on
+local MAX_STATES = 1064                 -- of one key: Lua's stack holds them all
+local FULL = 5 * (MAX_STATES - 128) + 2 -- no request begins a state from here on: each makes 128 at most
 local TICKET = 70                       -- seconds: a ticket counts once in a minute
 local CHUNK = 32                        -- entries of a log read at once
 

@@ -28,17 +28,24 @@ type Standing struct {
 	Result  policy.Result // 48 of 60 remaining
 }
 
-// Reason returns why the standing refuses: [CostTooHigh] or
+// Reason returns why the standing refuses: [CostTooHigh], [QuotaExceeded] or
 // [RateLimitExceeded], and nothing if it does not.
 func (s *Standing) Reason() Reason {
 	switch s.Result.Verdict {
 	case policy.Never:
 		return CostTooHigh
 	case policy.Refused:
+		if s.Limit.Algorithm() == policy.AlgorithmQuota {
+			return QuotaExceeded
+		}
 		return RateLimitExceeded
 	}
 	return ""
 }
+
+// unlimited tells whether the standing is that of an unlimited quota, which binds
+// nobody and is not told.
+func (s *Standing) unlimited() bool { return s.Limit.N() == policy.Unlimited }
 
 // Binding returns the standing that binds the client most, by
 // [policy.Result.Tighter], the first of several. It is nil if there is none.
