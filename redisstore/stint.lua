@@ -275,12 +275,19 @@ local function store(k, o, id, at, left, a, b)
   dirty[k] = true
 end
 
+-- Stores the count of the period before that of a quota which ends at b. A key
+-- with hundreds of quotas may have no room for it, and goes on without.
+local function storeprevious(k, l, t, b, c)
+  local v, id = values[k], IDS[l] + 0.5
+  local o = find(v, id)
+  if v[o] or c > 0 and o < FULL + 5 * 64 then store(k, o, id, t, c > 0 and b - t or 0, c, 0) end
+end
+
 -- Stores a quota, both of its records.
 local function storequota(k, l, t, a, b, next, c)
   local v, id = values[k], IDS[l]
   store(k, find(v, id), id, t, (a > 0 and next or c > 0 and b or t) - t, a, b)
-  local o = find(v, id + 0.5)
-  if c > 0 or v[o] then store(k, o, id + 0.5, t, c > 0 and b - t or 0, c, 0) end
+  storeprevious(k, l, t, b, c)
 end
 
 -- Logs. The entries of a log, each an instant and units packed as doubles, are
@@ -477,7 +484,7 @@ local function take(kind)
           left = 2 * w - at % w
         elseif alg == QUOTA then
           a, left = min(a, MAX_USED), E[i] - at
-          if C[i] then store(k, find(v, id + 0.5), id + 0.5, at, b - at, C[i], 0) end
+          if C[i] then storeprevious(k, l, at, b, C[i]) end
         else
           left = w - at % w
         end
