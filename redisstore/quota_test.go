@@ -88,6 +88,22 @@ func TestNothingRunsInAnUnknownPeriod(t *testing.T) {
 		{Charge: quota, Receipt: d.Results[0].Receipt, Total: 7}, {Charge: log, Receipt: d.Results[1].Receipt, Total: 7},
 	}))
 	require.Equal(t, int64(12), used(t, store, log), "settled once")
+	// Another process, which has heard nothing of the server's clock, settles what
+	// was reset meanwhile, and does so where the clock was set back by months.
+	for _, back := range []time.Duration{0, 4 * month} {
+		micros.Add(12 * month.Microseconds())
+		require.NoError(t, store.Take(t.Context(), policy.NewTicket(), []policy.Charge{quota}, &d))
+		require.NoError(t, store.Reset(t.Context(), []policy.Charge{quota}))
+		micros.Add(-back.Microseconds())
+		late := redisstore.Options{Now: func() time.Time { return time.UnixMicro(micros.Load()) }}.New(srv.Client(t))
+		require.NoError(t, late.Settle(t.Context(), policy.NewTicket(), []policy.Settlement{
+			{Charge: quota, Receipt: d.Results[0].Receipt, Total: 31},
+		}))
+		require.Equal(t, int64(30), used(t, late, quota))
+		require.NoError(t, late.Close())
+		require.NoError(t, store.Reset(t.Context(), []policy.Charge{quota}))
+	}
+	take(t, store, quota)
 	micros.Add(-month.Microseconds()) // back to where the state's own clock stands
 	micros.Add(-month.Microseconds())
 	require.Equal(t, policy.Allowed, take(t, store, quota, charge(policy.Quota(100, policy.Daily), "fresh")).Verdict,

@@ -2,7 +2,9 @@ package storetest
 
 import (
 	"context"
+	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/stint-go/stint/policy"
@@ -207,6 +209,31 @@ func (p *probe) usage(c policy.Charge, used, previous int64) {
 	}
 }
 
+// usage wants the benches that are meters to tell of quotas as the oracle does.
+func (r *run) usage(charges []policy.Charge) error {
+	var want []policy.Usage
+	var asked []policy.Charge
+	for i := range charges {
+		if c := &charges[i]; c.Limit.Algorithm() == policy.AlgorithmQuota {
+			asked, want = append(asked, *c), append(want, c.Limit.Usage(r.oracle.state(c), r.micro()))
+		}
+	}
+	for _, b := range r.benches {
+		meter, ok := b.Stores[0].(policy.Meter)
+		if !ok {
+			continue
+		}
+		got, err := meter.Usage(context.Background(), asked)
+		switch {
+		case err != nil:
+			return fmt.Errorf("usage of %s: %T: error %w", describe(asked), meter, err)
+		case !slices.Equal(got, want):
+			return fmt.Errorf("usage of %s: %T:\n    %+v, want\n    %+v", describe(asked), meter, got, want)
+		}
+	}
+	return nil
+}
+
 // metered reports whether the stores are meters.
 func (p *probe) metered() bool {
 	for _, s := range p.Stores {
@@ -243,9 +270,17 @@ func quotaUsage(p *probe) {
 		p.toEnd(c, 0)
 		p.settle(third, 4)
 		p.usage(c, 0, 4)
+		p.reset(c) // both counts
+		old := p.admit(c)
+		p.usage(c, 10, 0)
+		p.toEnd(c, 0)
+		p.admit(with(8, c)...)
+		p.toEnd(c, 0)
+		p.usage(c, 0, 8)
+		p.settle(old, 90) // over for good
+		p.usage(c, 0, 8)
 		p.toEnd(c, 0)
 		p.usage(c, 0, 0)
-		p.reset(c)
 	}
 	c := charge(policy.Quota(10, policy.Daily), "k", 1)
 	p.admit(c)
