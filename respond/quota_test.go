@@ -83,6 +83,7 @@ func TestQuotaFields(t *testing.T) {
 			map[string]string{"L-Month": "100", "M-Month": "1", "L-Week": "5", "M-Week": "4", "L-Year": "5", "M-Year": "4"},
 		},
 		{"a day is a day", perWindow, []respond.Standing{day, window}, map[string]string{"L-Day": "50", "M-Day": "1"}},
+		{"an unlimited month", perWindow, []respond.Standing{unlimited}, map[string]string{}},
 		{"slots have no window", perWindow, []respond.Standing{slots}, map[string]string{}},
 		{
 			"draft 11", respond.RateLimit, []respond.Standing{unlimited, named(month, "api", "billing")},
