@@ -30,12 +30,6 @@ func drawQuota(t *rapid.T, p policy.Period) policy.Limit {
 type quotaOracle struct {
 	period  policy.Period
 	history []policy.Entry
-	clock   int64
-}
-
-func (o *quotaOracle) at(now int64) int64 {
-	o.clock = max(o.clock, now)
-	return o.clock
 }
 
 // used counts what was charged in the period that holds an instant.
