@@ -16,8 +16,8 @@ import (
 type Meter interface {
 	// Usage returns the usage of each charge's quota under its key, as of now by
 	// the store's clock. It changes nothing, and units do not matter. A limit that
-	// is no [Quota] is an error. Charges of different keys may be read one after
-	// the other.
+	// is no [Quota] is an error, and so are more charges than [MaxCharges]. Those of
+	// different keys may be read one after the other.
 	Usage(ctx context.Context, charges []Charge) ([]Usage, error)
 
 	// SetUsage sets the count of the current period, for an import or after a
@@ -64,6 +64,9 @@ func (l Limit) SetUsage(s State, now, used int64) State {
 // CheckUsage returns an error unless a [Meter] can read the charges' usage, and
 // set it.
 func CheckUsage(charges []Charge, used int64) error {
+	if len(charges) > MaxCharges {
+		return fmt.Errorf("policy: usage of %d charges at once: write at most %d", len(charges), MaxCharges)
+	}
 	if used < 0 {
 		return fmt.Errorf("policy: negative usage of %d: write zero or more", used)
 	}

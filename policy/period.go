@@ -296,11 +296,11 @@ func ordinal(n int) string {
 }
 
 func floorDiv(a, b int64) int64 {
-	if q := a / b; a%b >= 0 {
-		return q
-	} else {
-		return q - 1
+	q := a / b
+	if a%b < 0 {
+		q--
 	}
+	return q
 }
 
 func floorMod(a, b int64) int64 { return a - floorDiv(a, b)*b }

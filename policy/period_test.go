@@ -252,7 +252,8 @@ func TestPeriodComparable(t *testing.T) {
 	require.True(t, policy.Monthly.From(1) == policy.Monthly)
 	require.True(t, policy.Weekly.FromWeekday(time.Monday) == policy.Weekly)
 	require.True(t, policy.Yearly.FromDate(time.January, 1) == policy.Yearly)
-	require.True(t, policy.Monthly.In(time.FixedZone("X", 3600)) == policy.Monthly.In(time.FixedZone("X", 3600)))
+	hour, again := time.FixedZone("X", 3600), time.FixedZone("X", 3600)
+	require.True(t, policy.Monthly.In(hour) == policy.Monthly.In(again))
 	require.False(t, policy.Monthly.In(time.FixedZone("X", 3600)) == policy.Monthly.In(time.FixedZone("X", 7200)))
 }
 

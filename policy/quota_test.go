@@ -30,12 +30,6 @@ func drawQuota(t *rapid.T, p policy.Period) policy.Limit {
 type quotaOracle struct {
 	period  policy.Period
 	history []policy.Entry
-	clock   int64
-}
-
-func (o *quotaOracle) at(now int64) int64 {
-	o.clock = max(o.clock, now)
-	return o.clock
 }
 
 // used counts what was charged in the period that holds an instant.
@@ -312,6 +306,7 @@ func TestCheckUsage(t *testing.T) {
 	minute := policy.Charge{Limit: policy.PerMinute(10), Key: "k"}
 	require.NoError(t, policy.CheckUsage([]policy.Charge{month, month}, 0))
 	require.ErrorContains(t, policy.CheckUsage([]policy.Charge{month, minute}, 0), `charge 1 (): usage of "window-1m", which is a sliding window: write a charge of a Quota`)
+	require.ErrorContains(t, policy.CheckUsage(make([]policy.Charge, policy.MaxCharges+1), 0), "65 charges at once: write at most 64")
 	require.ErrorContains(t, policy.CheckUsage([]policy.Charge{month}, -1), "negative usage of -1")
 	require.ErrorContains(t, policy.CheckUsage([]policy.Charge{{}}, 0), "zero Limit")
 }

@@ -18,10 +18,14 @@ const (
 	kindReset  = 4
 	kindRenew  = 5
 
+	kindUsage    = 6
+	kindSetUsage = 7
+
 	statusAllowed = 1
 	statusQueued  = 2
 	statusRefused = 3
 	statusForeign = 5
+	statusPeriods = 6
 )
 
 // A call is what one request asks of one partition: the unit that is decided
@@ -37,6 +41,7 @@ type call struct {
 	deadline time.Time // when sending it, or sending it again, is pointless
 	yields   bool      // nobody's request waits for it: others go first
 	attempts int
+	turns    int // how often it was sent again with other periods
 
 	ticketIndex int64
 
@@ -59,6 +64,7 @@ type item struct {
 	units   int64
 	total   int64 // of a settle
 	receipt policy.Receipt
+	period  policy.Period // of a quota
 	ticket  policy.Ticket // of a renewal: others have their call's
 
 	valueIndex, listIndex, limitIndex int64
@@ -71,6 +77,8 @@ func (it *item) slots() bool { return it.limit.algorithm == int64(policy.Algorit
 // for a window, and the length of their queue for a capacity.
 type limit struct {
 	id, algorithm, counts, n, window, capacity int64
+
+	periods *periods // of a quota
 }
 
 // An answer is what the script says of a charge.
@@ -228,6 +236,10 @@ func (c *call) receipt(i int) policy.Receipt {
 	r := policy.Receipt{At: a.at}
 	if c.items[i].limit.algorithm == int64(policy.AlgorithmTokenBucket) {
 		r.A, r.B = a.a-c.items[i].units, a.b
+	}
+	if c.items[i].limit.periods != nil {
+		_, next := c.items[i].period.Bounds(time.UnixMicro(a.b))
+		r.A, r.B = next.UnixMicro(), a.b
 	}
 	return r
 }

@@ -94,6 +94,12 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 		for _, v := range [...]int64{l.id, l.algorithm, l.counts, l.n, l.window, l.capacity} {
 			b = appendInt(b, v)
 		}
+		if l.periods != nil {
+			for _, v := range l.periods {
+				b = appendInt(b, v)
+			}
+			n += len(l.periods)
+		}
 	}
 	b = appendInt(b, int64(len(calls)))
 	values := int64(len(f.keys))
@@ -107,6 +113,12 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 			}
 			b = appendTicket(appendInt(b, settled), c.ticket)
 			n += 2
+		}
+		if c.kind == kindSetUsage { // it has one
+			it := &c.items[0]
+			b = appendInt(appendInt(appendInt(b, it.valueIndex), it.limitIndex), it.total)
+			n += 2
+			continue
 		}
 		b = appendInt(b, int64(len(c.items)))
 		for i := range c.items {

@@ -204,14 +204,27 @@ func (l *lane) answer(calls []*call, cmd *command) {
 	text, err := cmd.Text()
 	r := reply{b: text, err: err}
 	now := r.int()
+	if r.err == nil {
+		l.store.heard(now)
+	}
 	for i, c := range calls {
 		c.now, c.status = now, r.int()
-		if (c.kind <= kindPeek || c.kind == kindRenew) && c.status != statusForeign {
+		switch {
+		case c.status == statusForeign:
+		case c.status == statusPeriods:
+			c.readInstants(&r)
+		case c.kind <= kindPeek, c.kind == kindRenew:
 			c.read(&r)
+		case c.kind == kindUsage:
+			c.readUsage(&r)
 		}
 		if r.err != nil {
 			l.fail(calls[i:], fmt.Errorf("redisstore: %w", r.err))
 			return
+		}
+		if c.status == statusPeriods {
+			l.store.turn(l, c)
+			continue
 		}
 		if c.status == statusForeign {
 			l.drop(c, l.store.foreign(c.tag()))

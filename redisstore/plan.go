@@ -19,6 +19,9 @@ type plan struct {
 
 type place struct{ call, item int }
 
+// maxUnits are as good as more: beyond any number, and as many as a count holds.
+const maxUnits = 1 << 50
+
 var planPool = sync.Pool{New: func() any { return new(plan) }}
 
 func getPlan(r *route) *plan {
@@ -50,7 +53,7 @@ func (p *plan) addOnce(s *Store, kind int64, ticket policy.Ticket, charges []pol
 		if p.ids[j] == id && d.Key == c.Key && d.Place() == c.Place() {
 			w := p.where[j]
 			it := &p.calls[w.call].items[w.item]
-			it.units = min(it.units+min(c.Units, policy.MaxUnits+1), policy.MaxUnits+1)
+			it.units = min(it.units+min(c.Units, maxUnits), maxUnits)
 			p.where = append(p.where, w)
 			return
 		}
@@ -89,7 +92,7 @@ func (c *call) add(s *Store, tag string, charge *policy.Charge) *item {
 			window:    l.Window().Microseconds(),
 			capacity:  l.Capacity(),
 		},
-		units: min(charge.Units, policy.MaxUnits+1),
+		units: min(charge.Units, maxUnits),
 	})
 	it := &c.items[len(c.items)-1]
 	if l.CountsRefused() {
@@ -102,6 +105,9 @@ func (c *call) add(s *Store, tag string, charge *policy.Charge) *item {
 		it.list = slotsKey(it.value, charge.ID())
 		it.limit.window = l.Lease().Microseconds()
 		it.limit.capacity, _ = l.Queue()
+	case policy.AlgorithmQuota:
+		it.period = l.Period()
+		it.limit.periods = s.periodsAt(it.period, s.serverNow())
 	}
 	return it
 }

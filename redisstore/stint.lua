@@ -8,7 +8,8 @@
 --            the number of limits, and each as
 --              id, algorithm, 1 if refusals count, number, window, capacity,
 --              where slots have their lease and the length of their queue in
---              the places of window and capacity;
+--              the places of window and capacity,
+--              and for a quota five instants in a row at which its periods begin;
 --            the number of requests, and each as its kind and what follows:
 --              1 take, 2 peek:  the number of charges, and each as
 --                               value, limit, units, and
@@ -21,6 +22,8 @@
 --                               value, limit, log or leases
 --              5 renew:         the number of charges, and each as
 --                               value, limit, leases, ticket
+--              6 usage:         the number of charges, and each as value, limit
+--              7 set usage:     value, limit, used
 --            Value, log, leases and settled are indexes into KEYS (or 0: there
 --            is none), limit is one into the limits, and a ticket is its 16
 --            bytes. A request names a state once at most, but for renewals.
@@ -37,9 +40,17 @@
 --          place in the queue of a take that is queued; a renewal has
 --            verdict, at - instant, a, b, the first end of a lease - instant
 --          where b is its place, if it waits, and the verdict may be 5.
+--          Usage has for each charge
+--            at - instant, a, b, c
+--          of its quota as of the instant, b being 0 where there is no state. A
+--          request of status 6 did not run: the instants that came with a quota do
+--          not tell its periods. It has for each charge the instant to tell of,
+--          less the one decided at.
 --
 -- A value holds all fixed-size states of one key: the format's mark, then for
--- each state, in packed doubles, its id, at, until - at, a, b. What these mean
+-- each state, in packed doubles, its id, at, until - at, a, b. A quota's c, where
+-- it is not zero, is the a of a record of its own, under an id half a unit higher:
+-- it changes where a period turns, and other takes do without it. What these mean
 -- is package policy's to say (but that slots have a number for a and c): each
 -- function here is the twin of one there and equals it to the unit and to the
 -- microsecond. Numbers are doubles, exact below
@@ -49,16 +60,17 @@
 -- a server that refuses writes, leaves them as they were.
 
 local MARK = 'S\1'                      -- of stint, and of this layout's version
-local BUCKET, WINDOW, LOG, FIXED, SLOTS = 1, 2, 3, 4, 5
-local TAKE, PEEK, SETTLE, RESET, RENEW = 1, 2, 3, 4, 5
+local BUCKET, WINDOW, LOG, FIXED, SLOTS, QUOTA = 1, 2, 3, 4, 5, 6
+local TAKE, PEEK, SETTLE, RESET, RENEW, USAGE, SETUSAGE = 1, 2, 3, 4, 5, 6, 7
 local ALLOWED, QUEUED, REFUSED, NEVER = 1, 2, 3, 4 -- verdicts; the first three are statuses too
 local FOREIGN = 5
+local PERIODS = 6
 local EXACT = 9007199254740992          -- 2^53
 local MAX_INSTANT = 4503599627370496    -- 2^52
 local MAX_USED = 1125899906842624       -- 2^50
 local GRACE = 1000000                   -- a state outlives its use by a second
-local MAX_STATES = 1000                 -- of one key: Lua's stack holds them all
-local FULL = 5 * (MAX_STATES - 64) + 2  -- no request begins a state from here on
+local MAX_STATES = 1064                 -- of one key: Lua's stack holds them all
+local FULL = 5 * (MAX_STATES - 128) + 2 -- no request begins a state from here on: each makes 128 at most
 local TICKET = 70                       -- seconds: a ticket counts once in a minute
 local CHUNK = 32                        -- entries of a log or of a queue read at once
 local PAIRS = 500                       -- members written, or looked up, at once
@@ -165,10 +177,15 @@ end
 -- Limits, by index.
 local cursor = 3
 local IDS, ALGS, COUNTS, NS, WS, CAPS = {}, {}, {}, {}, {}, {}
+local PERIOD = {} -- of quotas: where in q their instants begin
 for i = 1, q[2] do
   IDS[i], ALGS[i], COUNTS[i] = q[cursor], q[cursor + 1], q[cursor + 2] == 1
   NS[i], WS[i], CAPS[i] = q[cursor + 3], q[cursor + 4], q[cursor + 5]
   cursor = cursor + 6
+  if ALGS[i] == QUOTA then
+    PERIOD[i] = cursor
+    cursor = cursor + 5
+  end
 end
 
 -- Where the state of id begins in v, or would if it were added.
@@ -223,6 +240,39 @@ local function read(v, o, t, alg, n, w)
   return t, a, b, a + (rem > 0 and quo + 1 or quo)
 end
 
+-- The first of a quota's instants after t, or nil if they do not tell.
+local function after(l, t)
+  local p = PERIOD[l]
+  if t < q[p] then return nil end
+  for i = p + 1, p + 4 do
+    if t < q[i] then return q[i] end
+  end
+end
+
+-- Reads the quota l at offset o of v, as read does. Returns that instant, a, b,
+-- the end of the period after b, and the previous period's count if it is not
+-- written as that yet. The ends are nil where the instants do not tell.
+local function period(v, o, t, l)
+  local at = v[o + 1]
+  if at then
+    if at > t then t = at end
+    local ends = at + v[o + 2]
+    if t < ends then
+      local a, b = v[o + 3], v[o + 4]
+      if t >= b then return t, 0, ends, after(l, ends), a end
+      return t, a, b, a > 0 and ends or after(l, b)
+    end
+  end
+  local b = after(l, t)
+  return t, 0, b, b and after(l, b)
+end
+
+-- The previous period's count of a quota, as it is written.
+local function previous(v, l, t)
+  local o = find(v, IDS[l] + 0.5)
+  return v[o] and t < v[o + 1] + v[o + 2] and v[o + 3] or 0
+end
+
 -- How long an advanced state matters.
 local function lasting(alg, t, a, b, n, w)
   if alg == BUCKET then
@@ -238,6 +288,21 @@ local function store(k, o, id, at, left, a, b)
   local v = values[k]
   v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, left, a, b
   dirty[k] = true
+end
+
+-- Stores the count of the period before that of a quota which ends at b. A key
+-- with hundreds of quotas may have no room for it, and goes on without.
+local function storeprevious(k, l, t, b, c)
+  local v, id = values[k], IDS[l] + 0.5
+  local o = find(v, id)
+  if v[o] or c > 0 and o < FULL + 5 * 64 then store(k, o, id, t, c > 0 and b - t or 0, c, 0) end
+end
+
+-- Stores a quota, both of its records.
+local function storequota(k, l, t, a, b, next, c)
+  local v, id = values[k], IDS[l]
+  store(k, find(v, id), id, t, (a > 0 and next or c > 0 and b or t) - t, a, b)
+  storeprevious(k, l, t, b, c)
 end
 
 -- Logs. The entries of a log, each an instant and units packed as doubles, are
@@ -622,6 +687,7 @@ local nout = 1
 -- its slot already; its instant, a, b; the log or the leases; the verdict; the
 -- penalty of a refusal.
 local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
+local E, C = {}, {} -- of a quota: the end of the next period, and what period returns last
 
 local function take(kind)
   local c = cursor
@@ -647,7 +713,7 @@ local function take(kind)
         G[i] = s
         if units > 0 then verdict, O[i] = judge(s, q[c + 1], NS[l], cap) end
         if verdict == REFUSED then
-          if status ~= FOREIGN then status = REFUSED end
+          if status < REFUSED then status = REFUSED end
         elseif verdict == QUEUED and status == ALLOWED then
           status = QUEUED
         end
@@ -662,7 +728,12 @@ local function take(kind)
         o = o + 5
         other = v[o]
       end
-      if other or o < FULL then
+      if alg == QUOTA and (other or o < FULL) then
+        O[i] = o
+        T[i], A[i], B[i], E[i], C[i] = period(v, o, now, l)
+        count = A[i]
+        if kind == TAKE and units > 0 and not E[i] and status ~= FOREIGN then status = PERIODS end
+      elseif other or o < FULL then
         O[i] = o
         T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
       else
@@ -672,7 +743,7 @@ local function take(kind)
     if not v then
       status = FOREIGN
     elseif units > 0 and count + units > cap then
-      if status ~= FOREIGN then status = REFUSED end
+      if status < REFUSED then status = REFUSED end
       if units > cap then
         verdict = NEVER
       else
@@ -689,6 +760,14 @@ local function take(kind)
   cursor, c = c, first
   if status == FOREIGN then
     nout = n
+    return
+  elseif status == PERIODS then
+    for i = 1, m do
+      local alg = ALGS[q[c + 1]]
+      out[n + i] = alg == QUOTA and T[i] - now or 0
+      c = c + (alg == LOG and 4 or alg == SLOTS and 5 or 3)
+    end
+    nout = n + m
     return
   end
   local brief = status <= QUEUED and kind == TAKE
@@ -729,6 +808,9 @@ local function take(kind)
           left = draining(at, a, b, NS[l], w)
         elseif alg == WINDOW then
           left = 2 * w - at % w
+        elseif alg == QUOTA then
+          a, left = min(a, MAX_USED), E[i] - at
+          if C[i] then storeprevious(k, l, at, b, C[i]) end
         else
           left = w - at % w
         end
@@ -762,6 +844,28 @@ local function foreign(m, width)
     end
   end
   return false
+end
+
+-- Whether the instants that came with a quota among the m charges that follow at
+-- the cursor, each `width` numbers long, do not tell of its periods. Then that is
+-- the answer, and the cursor is behind them. A receipt's instant is `receipt`
+-- numbers into its charge.
+local function untold(m, width, receipt)
+  local any = false
+  for i = 1, m do
+    local c = cursor + (i - 1) * width
+    local k, l = q[c], q[c + 1]
+    T[i] = now
+    if ALGS[l] == QUOTA then
+      local t, _, b = period(values[k], find(values[k], IDS[l]), receipt and max(now, q[c + receipt]) or now, l)
+      T[i], any = t, any or not b or not after(l, b)
+    end
+  end
+  if not any then return false end
+  out[nout] = PERIODS
+  for i = 1, m do out[nout + i] = T[i] - now end
+  cursor, nout = cursor + m * width, nout + m
+  return true
 end
 
 -- Settles a list in place: delta units for the entry of the instant, or for the
@@ -844,6 +948,7 @@ local function settle()
     out[nout] = FOREIGN
     return
   end
+  if untold(m, 8, 5) then return end
   out[nout] = ALLOWED
   local first = settled > 0 and call('SET', KEYS[settled], '', 'NX', 'EX', TICKET + still)
   for _ = 1, m do
@@ -858,6 +963,14 @@ local function settle()
     elseif first and taken ~= total and (values[k][o] or o < FULL) then
       if alg == LOG then
         settlelog(g, k, l, total - taken, rat)
+      elseif alg == QUOTA then
+        local t, a, b, next, c = period(values[k], o, max(now, rat), l)
+        c = c or previous(values[k], l, t)
+        if next and rb >= b then
+          storequota(k, l, t, min(max(0, a + total - taken), MAX_USED), b, next, c)
+        elseif next and ra >= b then
+          storequota(k, l, t, a, b, next, min(max(0, c + total - taken), MAX_USED))
+        end
       else
         local t, a, b = read(values[k], o, max(now, rat), alg, n, w)
         local delta, changed = total - taken, true
@@ -901,10 +1014,12 @@ local function reset()
     local k, l, g = q[cursor], q[cursor + 1], q[cursor + 2]
     cursor = cursor + 3
     local v = values[k]
-    local o = find(v, IDS[l])
-    if v[o] then
-      for _ = 1, 5 do table.remove(v, o) end
-      dirty[k] = true
+    for id = IDS[l], IDS[l] + (ALGS[l] == QUOTA and 0.5 or 0), 0.5 do
+      local o = find(v, id)
+      if v[o] then
+        for _ = 1, 5 do table.remove(v, o) end
+        dirty[k] = true
+      end
     end
     if ALGS[l] == SLOTS then
       local s = slots[g]
@@ -944,6 +1059,45 @@ local function renew()
   end
 end
 
+local function usage()
+  local m = q[cursor]
+  nout = nout + 1
+  cursor = cursor + 1
+  local status = nout
+  out[status] = ALLOWED
+  for _ = 1, m do
+    local v, l = values[q[cursor]], q[cursor + 1]
+    cursor = cursor + 2
+    if not v then
+      out[status], nout = FOREIGN, status
+    elseif out[status] == ALLOWED then
+      local o = find(v, IDS[l])
+      local t, a, b, _, c = period(v, o, now, l)
+      if not v[o] or t >= v[o + 1] + v[o + 2] then b = 0 end
+      if b > 0 and not c then c = previous(v, l, t) end
+      out[nout + 1], out[nout + 2], out[nout + 3], out[nout + 4] = t - now, a, b, c or 0
+      nout = nout + 4
+    end
+  end
+end
+
+local function setusage()
+  local k, l, used = q[cursor], q[cursor + 1], q[cursor + 2]
+  local v = values[k]
+  local o = v and find(v, IDS[l])
+  nout = nout + 1
+  if not v or not v[o] and o >= FULL then
+    cursor = cursor + 3
+    out[nout] = FOREIGN
+    return
+  end
+  if untold(1, 3) then return end
+  cursor = cursor + 3
+  out[nout] = ALLOWED
+  local t, _, b, next, c = period(v, o, now, l)
+  storequota(k, l, t, min(used, MAX_USED), b, next, c or previous(v, l, t))
+end
+
 local requests = q[cursor]
 cursor = cursor + 1
 for _ = 1, requests do
@@ -955,6 +1109,10 @@ for _ = 1, requests do
     settle()
   elseif kind == RENEW then
     renew()
+  elseif kind == USAGE then
+    usage()
+  elseif kind == SETUSAGE then
+    setusage()
   else
     reset()
   end

@@ -24,7 +24,9 @@ var RateLimit FieldWriter = RateLimitDraft11{}
 // have rules of one name. q is the documented number and w the window, if that
 // is whole seconds. r is what could be taken now and t the seconds, rounded up,
 // until there is more, absent if there is no more to come. A refusal's t is not
-// beyond its Retry-After. A report without standings writes nothing.
+// beyond its Retry-After. A billing period has no w, since its length varies.
+// Unlimited quotas are left out, and a report without other standings writes
+// nothing.
 type RateLimitDraft11 struct{}
 
 // WriteFields sets RateLimit-Policy and RateLimit in h.
@@ -40,19 +42,32 @@ func (RateLimitDraft11) WriteFields(h http.Header, r *Report) {
 	names := appendPolicyNames(nameArray[:0], r.Standings)
 	s := sheet{text: textArray[:0], cells: cellsArray[:0]}
 
+	told := 0
 	s = s.begin("Ratelimit-Policy", "")
 	for i := range r.Standings {
 		st := &r.Standings[i]
-		s.text = appendItem(s.text, i, names[i])
+		if st.unlimited() {
+			continue
+		}
+		s.text = appendItem(s.text, told, names[i])
+		told++
 		s.text = appendParameter(s.text, ";q=", st.Result.Limit)
 		if w := st.Limit.Window(); w >= time.Second && w%time.Second == 0 {
 			s.text = appendParameter(s.text, ";w=", int64(w/time.Second))
 		}
 	}
+	if told == 0 {
+		return
+	}
+	told = 0
 	s = s.begin("Ratelimit", "")
 	for i := range r.Standings {
 		st := &r.Standings[i]
-		s.text = appendItem(s.text, i, names[i])
+		if st.unlimited() {
+			continue
+		}
+		s.text = appendItem(s.text, told, names[i])
+		told++
 		s.text = appendParameter(s.text, ";r=", st.Result.Remaining)
 		if t := r.effectiveWindow(st); t > 0 {
 			s.text = appendParameter(s.text, ";t=", t)

@@ -54,7 +54,8 @@ var (
 
 // Fields names header fields with one value each. A field without a name is not
 // written. The values are those of the binding standing (see
-// [Report.Binding]); a report without standings writes nothing.
+// [Report.Binding]); a report without standings writes nothing, and neither does
+// one of nothing but unlimited quotas.
 //
 // Names are brought into canonical form, as [http.Header.Set] does, at each
 // request: [Style.Validate] does it once for all.
@@ -71,7 +72,9 @@ type Fields struct {
 
 	// PerWindow writes the fields for each window of the report, with the window
 	// at the end of the names: -Second, -Minute, -Hour, -Day, and others in
-	// short, as in -12m. Of standings with one window the tightest is told.
+	// short, as in -12m. Quotas are told as -Day, -Week, -Month or -Year. Of
+	// standings with one ending the tightest is told, and none of a limit that
+	// knows no window, such as of slots.
 	PerWindow bool
 
 	// SkipQuotas leaves quotas out, where the fields are to tell of rates: unless
@@ -95,14 +98,14 @@ func (f Fields) WriteFields(h http.Header, r *Report) {
 	)
 	s := sheet{text: text[:0], cells: cells[:0]}
 	if !f.PerWindow {
-		if st := f.binding(r); st != nil {
+		if st := f.binding(r); st != nil && !st.unlimited() {
 			f.fill(s, r, st, "").setIn(h)
 		}
 		return
 	}
 	for i := range r.Standings {
 		if st := tightestOfWindow(r.Standings, i); st != nil {
-			s = f.fill(s, r, st, windowSuffix(st.Limit.Window()))
+			s = f.fill(s, r, st, windowOf(st).suffix())
 		}
 	}
 	s.setIn(h)
@@ -193,25 +196,55 @@ func (r *Report) resetAfter(st *Standing) time.Duration {
 }
 
 // tightestOfWindow returns the standing that binds most of those with the i-th
-// one's window, or nil if the i-th is not the first of them.
+// one's window, or nil if the i-th is not the first of them or has none.
 func tightestOfWindow(standings []Standing, i int) *Standing {
-	window := standings[i].Limit.Window()
+	w := windowOf(&standings[i])
+	if w == (window{}) {
+		return nil
+	}
 	for j := range i {
-		if standings[j].Limit.Window() == window {
+		if windowOf(&standings[j]) == w {
 			return nil
 		}
 	}
 	tightest := &standings[i]
 	for j := i + 1; j < len(standings); j++ {
-		if st := &standings[j]; st.Limit.Window() == window && st.Result.Tighter(tightest.Result) {
+		if st := &standings[j]; windowOf(st) == w && st.Result.Tighter(tightest.Result) {
 			tightest = st
 		}
 	}
 	return tightest
 }
 
-func windowSuffix(window time.Duration) string {
-	switch window {
+// A window is how clients know in which time a limit counts: a length, or the
+// unit of a billing period. A day is a day.
+type window struct {
+	length time.Duration
+	unit   string
+}
+
+// windowOf returns the zero window for a standing that is not told by one.
+func windowOf(s *Standing) window {
+	unit := s.Limit.Period().Unit()
+	switch {
+	case s.unlimited():
+		return window{}
+	case unit == "day":
+		return window{length: 24 * time.Hour}
+	}
+	return window{length: s.Limit.Window(), unit: unit}
+}
+
+func (w window) suffix() string {
+	switch w.unit {
+	case "week":
+		return "-Week"
+	case "month":
+		return "-Month"
+	case "year":
+		return "-Year"
+	}
+	switch w.length {
 	case time.Second:
 		return "-Second"
 	case time.Minute:
@@ -222,11 +255,11 @@ func windowSuffix(window time.Duration) string {
 		return "-Day"
 	}
 	for _, u := range suffixUnits {
-		if window%u.d == 0 {
-			return "-" + strconv.FormatInt(int64(window/u.d), 10) + u.short
+		if w.length%u.d == 0 {
+			return "-" + strconv.FormatInt(int64(w.length/u.d), 10) + u.short
 		}
 	}
-	return "-" + strconv.FormatInt(int64(window), 10) + "ns"
+	return "-" + strconv.FormatInt(int64(w.length), 10) + "ns"
 }
 
 var suffixUnits = [...]struct {

@@ -3,6 +3,7 @@ package respond
 import (
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"github.com/stint-go/stint/policy"
 )
@@ -21,7 +22,8 @@ import (
 //	}
 //
 // The code is the [Reason]. retry_after is the number of the Retry-After field,
-// and absent with it. violated-policies has the names that [RateLimitDraft11]
+// and absent with it. Where the wait is longer than that field can say, as a
+// quota's may be, retry_at is the instant: "2026-12-01T00:00:00Z". violated-policies has the names that [RateLimitDraft11]
 // gives the limits that refused.
 var Problem Refusal = problem{}
 
@@ -33,6 +35,10 @@ func (problem) Body(r *Report) (contentType string, body []byte) {
 	if kind.uri == "" {
 		kind.uri, kind.title = "about:blank", http.StatusText(d.Status)
 	}
+	retryAt := ""
+	if d.RetryAfter > MaxRetryAfter*time.Second {
+		retryAt = d.RetryAt().Format(time.RFC3339)
+	}
 	body, err := json.Marshal(problemDocument{
 		Type:       kind.uri,
 		Title:      kind.title,
@@ -40,6 +46,7 @@ func (problem) Body(r *Report) (contentType string, body []byte) {
 		Detail:     d.Detail,
 		Code:       d.Reason,
 		RetryAfter: d.Seconds(),
+		RetryAt:    retryAt,
 		Violated:   violatedPolicies(r.Standings),
 	})
 	if err != nil {
@@ -55,6 +62,7 @@ type problemDocument struct {
 	Detail     string   `json:"detail,omitempty"`
 	Code       Reason   `json:"code"`
 	RetryAfter int64    `json:"retry_after,omitempty"`
+	RetryAt    string   `json:"retry_at,omitempty"`
 	Violated   []string `json:"violated-policies,omitempty"`
 }
 

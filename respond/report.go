@@ -29,15 +29,18 @@ type Standing struct {
 	Result  policy.Result // 48 of 60 remaining
 }
 
-// Reason returns why the standing refuses: [CostTooHigh], for slots
-// [ConcurrencyExceeded] or, if they have a queue, [QueueFull], and otherwise
+// Reason returns why the standing refuses: [CostTooHigh], [QuotaExceeded], for
+// slots [ConcurrencyExceeded] or, if they have a queue, [QueueFull], and otherwise
 // [RateLimitExceeded]. It is nothing if it does not refuse.
 func (s *Standing) Reason() Reason {
 	switch s.Result.Verdict {
 	case policy.Never:
 		return CostTooHigh
 	case policy.Refused:
-		if s.Limit.Algorithm() == policy.AlgorithmConcurrency {
+		switch s.Limit.Algorithm() {
+		case policy.AlgorithmQuota:
+			return QuotaExceeded
+		case policy.AlgorithmConcurrency:
 			if length, _ := s.Limit.Queue(); length > 0 {
 				return QueueFull
 			}
@@ -47,6 +50,10 @@ func (s *Standing) Reason() Reason {
 	}
 	return ""
 }
+
+// unlimited tells whether the standing is that of an unlimited quota, which binds
+// nobody and is not told.
+func (s *Standing) unlimited() bool { return s.Limit.N() == policy.Unlimited }
 
 // Binding returns the standing that binds the client most, by
 // [policy.Result.Tighter], the first of several. It is nil if there is none.

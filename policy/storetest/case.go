@@ -40,7 +40,7 @@ func Cases() []Case {
 	cases := slices.Concat(
 		jointCases, apartCases, clockCases, waitCases, sumCases, penaltyCases, neverCases, peekCases,
 		settleCases, leaveCases, lifetimeCases, errorCases, absenceCases, leaseCases, queueCases, waitingCases, numbersCases, keyCases,
-		concurrencyCases,
+		concurrencyCases, quotaCases,
 	)
 	for i := range cases {
 		cases[i].Sentence = sentences[cases[i].Number]

@@ -157,6 +157,56 @@ var mutants = map[string]struct {
 			return l.Peek(late(s, now), now, units)
 		}
 	}},
+	"ends a quota's period a microsecond late": {[]int{5}, true, func(c *counts) {
+		take, peek := c.take, c.peek
+		c.take = func(l policy.Limit, s policy.State, now, units int64) (policy.State, policy.Result) {
+			return take(l, s, late(l, now), units)
+		}
+		c.peek = func(l policy.Limit, s policy.State, now, units int64) policy.Result {
+			return peek(l, s, late(l, now), units)
+		}
+	}},
+	"has a limit for unlimited quotas": {[]int{8}, true, func(c *counts) {
+		c.peek = func(l policy.Limit, s policy.State, now, units int64) policy.Result {
+			r := l.Peek(s, now, units)
+			if l.N() == policy.Unlimited && units > policy.MaxUnits {
+				r.Verdict = policy.Never
+			}
+			return r
+		}
+	}},
+	"settles the billing period of now": {[]int{10}, true, func(c *counts) {
+		c.fix = func(l policy.Limit, s policy.State, now int64, r policy.Receipt, taken, total int64) policy.State {
+			if l.Algorithm() == policy.AlgorithmQuota {
+				r.B = 1 << 52
+			}
+			s, _ = l.Settle(s, now, r, taken, total)
+			return s
+		}
+	}},
+	"forgets the billing period before": {[]int{11}, false, func(c *counts) {
+		c.take = func(l policy.Limit, s policy.State, now, units int64) (policy.State, policy.Result) {
+			s, r := l.Take(s, now, units)
+			if l.Algorithm() == policy.AlgorithmQuota {
+				s.C = 0
+			}
+			return s, r
+		}
+	}},
+	"starts a quota afresh with its plan": {[]int{17}, true, func(c *counts) {
+		name := c.name
+		c.name = func(ch *policy.Charge) string {
+			if ch.Limit.Algorithm() == policy.AlgorithmQuota {
+				return name(ch) + ch.Limit.String()
+			}
+			return name(ch)
+		}
+	}},
+	"adds where usage is set": {[]int{17}, false, func(c *counts) {
+		c.set = func(l policy.Limit, s policy.State, now, used int64) policy.State {
+			return l.SetUsage(s, now, used+l.Usage(s, now).Used)
+		}
+	}},
 	"does not check charges": {[]int{12}, false, func(c *counts) { c.quirk.noCheck = true; c.forgive() }},
 	"does not check settlements": {[]int{12}, false, func(c *counts) {
 		c.quirk.noSettleCheck = true
@@ -225,6 +275,17 @@ var mutants = map[string]struct {
 	"goes on when closed":          {[]int{19}, false, func(c *counts) { c.quirk.neverClosed = true }},
 	"writes to earlier decisions":  {[]int{19}, false, func(c *counts) { c.quirk.keepsDecision = true }},
 	"leaves numbers in a decision": {[]int{19}, true, func(c *counts) { c.quirk.reuse = true }},
+}
+
+// late sets the clock back a microsecond at the beginning of a quota's period.
+func late(l policy.Limit, now int64) int64 {
+	if l.Algorithm() != policy.AlgorithmQuota {
+		return now
+	}
+	if start, _ := l.Period().Bounds(time.UnixMicro(now)); start.UnixMicro() == now {
+		return now - 1
+	}
+	return now
 }
 
 // forgive lets transitions pass over charges that they panic at.

@@ -191,6 +191,9 @@ func (r *run) take() error {
 func (r *run) peek(charges []policy.Charge) error {
 	r.last = r.oracle.peek(r.micro(), charges)
 	r.note("Peek %s: %v", describe(charges), r.last.Verdict)
+	if err := r.usage(charges); err != nil {
+		return err
+	}
 	return r.ask("Peek", charges, func(s policy.Store, d *policy.Decision) error {
 		return s.Peek(context.Background(), charges, d)
 	})

@@ -33,6 +33,7 @@ type counts struct {
 	enter func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result)
 	renew func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result)
 	leave func(l policy.Limit, s policy.State, now int64, t policy.Ticket) (policy.State, policy.Result)
+	set   func(l policy.Limit, s policy.State, now, used int64) policy.State
 	quirk quirks
 }
 
@@ -85,6 +86,7 @@ func newCounts(now func() time.Time) *counts {
 		renew:   policy.Limit.Renew,
 		leave:   policy.Limit.Leave,
 		peek:    policy.Limit.Peek,
+		set:     policy.Limit.SetUsage,
 		fix: func(l policy.Limit, s policy.State, now int64, r policy.Receipt, taken, total int64) policy.State {
 			s, _ = l.Settle(s, now, r, taken, total)
 			return s
@@ -477,4 +479,35 @@ func reference(n int, change func(*counts)) storetest.Harness {
 		}
 		return b
 	}
+}
+
+// Usage implements [policy.Meter].
+func (p *process) Usage(ctx context.Context, charges []policy.Charge) (usage []policy.Usage, err error) {
+	if err := p.admit(ctx, charges); err != nil {
+		return nil, err
+	}
+	if err := policy.CheckUsage(charges, 0); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := range charges {
+		usage = append(usage, charges[i].Limit.Usage(p.states[p.name(&charges[i])], p.now().UnixMicro()))
+	}
+	return usage, nil
+}
+
+// SetUsage implements [policy.Meter].
+func (p *process) SetUsage(ctx context.Context, charge policy.Charge, used int64) error {
+	if err := p.admit(ctx, []policy.Charge{charge}); err != nil {
+		return err
+	}
+	if err := policy.CheckUsage([]policy.Charge{charge}, used); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	name := p.name(&charge)
+	p.states[name] = p.set(charge.Limit, p.states[name], p.now().UnixMicro(), used)
+	return nil
 }

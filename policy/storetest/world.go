@@ -50,11 +50,16 @@ func newWorld(src source, partitioned bool) *world {
 	}
 	w.scopes = []policy.Scope{policy.NewScope("random", "a"), policy.NewScope("random", "b"), {}}[:1+w.pick("scopes", w.most(3))]
 	for range 1 + w.pick("limits", w.most(6)) {
-		a := policy.Algorithm(1 + w.pick("algorithm", int64(policy.AlgorithmConcurrency)))
+		a := policy.Algorithm(1 + w.pick("algorithm", int64(policy.AlgorithmQuota)))
 		if w.crowd && len(w.limits) == 0 {
 			a = policy.AlgorithmConcurrency
 		}
-		l := w.limit(a, w.window())
+		var l policy.Limit
+		if a == policy.AlgorithmQuota {
+			l = w.quota(w.period())
+		} else {
+			l = w.limit(a, w.window())
+		}
 		w.limits = append(w.limits, l.Named(string(rune('a'+len(w.limits)))))
 	}
 	return w
@@ -136,6 +141,10 @@ func (w *world) limit(a policy.Algorithm, window time.Duration) policy.Limit {
 func (w *world) change() {
 	i := w.pick("limit", int64(len(w.limits)))
 	l := &w.limits[i]
+	if l.Algorithm() == policy.AlgorithmQuota {
+		*l = w.quota(l.Period()).Named(l.Name())
+		return
+	}
 	*l = w.limit(l.Algorithm(), l.Window()).Named(l.Name())
 }
 
@@ -160,6 +169,9 @@ func (w *world) charges(o *oracle, now int64) []policy.Charge {
 }
 
 func (w *world) units(l policy.Limit, room int64) int64 {
+	if l.N() == policy.Unlimited {
+		return w.someUnits()
+	}
 	switch w.pick("units", 24) {
 	default:
 		return 1 + w.pick("few", min(3, l.Capacity()))
@@ -182,6 +194,9 @@ func (w *world) units(l policy.Limit, room int64) int64 {
 
 // total picks what a charge of units should have taken.
 func (w *world) total(c *policy.Charge) int64 {
+	if c.Limit.N() == policy.Unlimited {
+		return w.someUnits()
+	}
 	units := min(c.Units, policy.MaxUnits) // of slots they may be any number
 	switch w.pick("total", 12) {
 	default:
@@ -221,8 +236,7 @@ func (w *world) step(now int64, last *policy.Decision, o *oracle) int64 {
 }
 
 func (w *world) leap(now int64, last *policy.Decision) (d int64) {
-	l := w.limits[w.pick("limit", int64(len(w.limits)))]
-	window := max(l.Window(), l.Lease()).Microseconds() // of the two it has one
+	window, end := span(w.limits[w.pick("limit", int64(len(w.limits)))], now)
 	beside := func(d int64) int64 { return d + w.pick("beside", 3) - 1 }
 	var r policy.Result
 	if n := len(last.Results); n > 0 {
@@ -238,7 +252,7 @@ func (w *world) leap(now int64, last *policy.Decision) (d int64) {
 	case 3, 4:
 		d = w.pick("within a window", window)
 	case 5:
-		d = beside(window - now%window)
+		d = beside(end - now)
 	case 6, 7:
 		d = beside(r.RetryAfter.Microseconds())
 	case 8:
