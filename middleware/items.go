@@ -92,7 +92,7 @@ func (b Batch) Cost(r *http.Request) (int64, error) {
 		return 0, bodyTooLarge(tooLong.Limit, err)
 	case b.Single && errors.Is(err, errNoField):
 		return 1, nil
-	case errors.Is(err, errNotJSON) && encoded(r.Header):
+	case isInvalid && encoded(r.Header) && !body.json():
 		return 1, nil
 	case isInvalid:
 		return 0, b.invalid(err)

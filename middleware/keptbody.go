@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -81,6 +82,13 @@ func (b *keptBody) whole(ctx context.Context, limit int64) ([]byte, error) {
 	defer b.mu.Unlock()
 	err := b.fill(ctx, limit)
 	return b.kept, err
+}
+
+// json tells whether what is kept is JSON.
+func (b *keptBody) json() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return json.Valid(b.kept)
 }
 
 // fill reads the rest, up to one byte more than the limit.

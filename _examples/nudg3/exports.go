@@ -115,10 +115,15 @@ func showStatistics(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	rows := rowsWithin(from, to)
-	writeJSON(w, http.StatusOK, success{Success: true, Data: map[string]any{
-		"total_rows":        rows,
-		"estimated_size_mb": float64(rows*rowBytes*10/(1<<20)) / 10,
+	writeJSON(w, http.StatusOK, success{Success: true, Data: statistics{
+		TotalRows:       rows,
+		EstimatedSizeMB: float64(rows*rowBytes*10/(1<<20)) / 10,
 	}})
+}
+
+type statistics struct {
+	TotalRows       int64   `json:"total_rows"`
+	EstimatedSizeMB float64 `json:"estimated_size_mb"`
 }
 
 // The demo's rows came evenly over a year.
