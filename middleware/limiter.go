@@ -99,17 +99,18 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		l.style.WriteFields(w.Header(), &p.report)
 	}
 	p.announce()
-	led := p.ledger
+	// Once the ledger has the pass, another goroutine of the request may end it.
+	led, ticket, observed := p.ledger, p.ticket, p.outcome
+	p.request, p.ledger = nil, nil
 	if led == nil {
 		r, led = open(r, p)
 	} else {
 		led.enter()
 		led.record(p)
 	}
-	p.request, p.ledger = nil, nil
 	defer led.release() // also after a panic
-	if p.outcome {
-		p.serveObserved(led, w, r, next)
+	if observed {
+		l.observed(led, ticket, w, r, next)
 		return
 	}
 	next.ServeHTTP(w, r)

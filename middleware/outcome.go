@@ -26,10 +26,9 @@ type Outcome struct {
 	Cost int64
 }
 
-// serveObserved serves the request, and settles then what the pass's rules say of the
-// outcome. The response writer is wrapped for this, with all that it can do.
-func (p *pass) serveObserved(led *ledger, w http.ResponseWriter, r *http.Request, next http.Handler) {
-	l, ticket := p.limiter, p.ticket // the pass may be another request's in the end
+// observed serves the request, and settles then what rules say of the outcome. The
+// response writer is wrapped for this, with all that it can do.
+func (l *Limiter) observed(led *ledger, ticket policy.Ticket, w http.ResponseWriter, r *http.Request, next http.Handler) {
 	var m httpsnoop.Metrics
 	began, panicked := time.Now(), true
 	defer func() {

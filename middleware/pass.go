@@ -60,7 +60,7 @@ func (p *pass) free() {
 	p.waited, p.ahead, p.outcome = 0, nil, false
 	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
-	p.decision.Verdict = policy.Unknown
+	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
 	passes.Put(p)
 }
 
@@ -365,6 +365,9 @@ func (p *pass) giveBack(ctx context.Context) bool {
 // giveBackResults corrects the results for units that were given back. The store
 // is not asked again.
 func (p *pass) giveBackResults() {
+	if !p.decided {
+		return
+	}
 	for i := range p.decision.Results {
 		r, c := &p.decision.Results[i], &p.charges[i]
 		if c.Limit.Lease() > 0 {

@@ -138,7 +138,7 @@ func (l *Limiter) checkRule(r *Rule) error {
 	}
 	if r.Scope != "" {
 		if err := policy.CheckName(r.Scope); err != nil {
-			return fmt.Errorf("Scope: %w", err)
+			return fmt.Errorf("in Scope: %w", err)
 		}
 	}
 	switch {
