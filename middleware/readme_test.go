@@ -1,12 +1,14 @@
 package middleware_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
 	"io/fs"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -110,6 +112,54 @@ func Example_points() {
 	// POST /graphql: 200, 820 of 1000 left
 }
 
+func Example_quotas() {
+	store := memstore.New(memstore.Options{})
+	workspace := func(r *http.Request) (string, error) { return r.Header.Get("X-Workspace"), nil }
+	accept := func(http.ResponseWriter, *http.Request) {}
+	r := chi.NewRouter()
+
+	uploads := ratelimit.Must(ratelimit.New(ratelimit.Config{Name: "uploads", Store: store, Rules: []ratelimit.Rule{
+		{Name: "requests", Key: workspace, Limits: []policy.Limit{policy.PerSecond(20)}},
+		{Name: "open", Key: workspace, Limits: []policy.Limit{policy.Concurrency(4).WithQueue(16, 30*time.Second)}},
+		{
+			Name: "items", Key: workspace,
+			Limits: []policy.Limit{policy.Quota(25_000, policy.Monthly)},
+			Cost:   ratelimit.Items("items", 100), // a batch is one request, and many items
+			Settle: func(_ *http.Request, o ratelimit.Outcome) int64 {
+				if o.Status >= 500 {
+					return 0 // our fault
+				}
+				return o.Cost
+			},
+		},
+	}}))
+	r.With(uploads.Handler).Post("/uploads", accept)
+	r.Handle("/limits", uploads.Limits()) // what a caller meets, and how it stands
+	r.Handle("/quota", uploads.Quota())
+
+	postJSON(r, "/uploads", "acme", `{"items":[{},{},{}]}`)
+	postJSON(r, "/uploads", "acme", `{"items":7}`)
+	postJSON(r, "/limits", "acme", "")
+	// Output:
+	// /uploads: 200
+	// /uploads: 400 invalid_batch
+	// /limits: 200 {"uploads":{"open":{"limit":4,"remaining":4},"requests":{"limit":20,"remaining":18}}}
+}
+
+// postJSON prints the answer's status, and its body or the code in it.
+func postJSON(h http.Handler, path, workspace, body string) {
+	r := httptest.NewRequest("POST", path, strings.NewReader(body))
+	r.Header.Set("X-Workspace", workspace)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	said := strings.TrimSpace(w.Body.String())
+	var problem struct{ Code string }
+	if json.Unmarshal([]byte(said), &problem); problem.Code != "" {
+		said = problem.Code
+	}
+	fmt.Println(strings.TrimSpace(fmt.Sprintf("%s: %d %s", path, w.Code, said)))
+}
+
 func Example_stacked() {
 	store := memstore.New(memstore.Options{})
 	r := chi.NewRouter()
@@ -176,6 +226,10 @@ func Example_style() {
 func TestReadmePromises(t *testing.T) {
 	t.Parallel()
 	text := readme(t)
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Skip(err) // a machine without time zones
+	}
 	for promise, limits := range map[string][]policy.Limit{
 		"1,000 requests in a rolling minute":                 {policy.SlidingLog(1000, time.Minute)},
 		"60 a minute, 600 an hour, 5,000 a day":              {policy.PerMinute(60), policy.PerHour(600), policy.PerDay(5000)},
@@ -184,6 +238,10 @@ func TestReadmePromises(t *testing.T) {
 		"10,000 a calendar day, UTC":                         {policy.FixedWindow(10_000, 24*time.Hour)},
 		"1,000 points a minute, at most 5,000 saved up":      {policy.TokenBucket(1000, time.Minute).WithBurst(5000)},
 		"10,000 events in a rolling minute, however batched": {policy.SlidingLog(10_000, time.Minute)},
+		"50 streams at once":                                 {policy.Concurrency(50)},
+		"one export at a time, more are queued":              {policy.Concurrency(1).WithQueue(16, 30*time.Second)},
+		"25,000 a month, from the 15th, in Berlin's time":    {policy.Quota(25_000, policy.Monthly.From(15).In(berlin))},
+		"a volume that is billed, not limited":               {policy.Quota(policy.Unlimited, policy.Monthly)},
 		"5 tries an hour, and trying on keeps the door shut": {policy.SlidingWindow(5, time.Hour).CountRefused()},
 	} {
 		assert.NoError(t, policy.ValidateLimits(limits), promise)
