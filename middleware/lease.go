@@ -73,11 +73,11 @@ type leasesOfLength struct {
 	armed  bool
 }
 
-// A lease is renewed when a third of it is over. Twice as often is looked whose
-// turn it is: a lease has seen a half at most then, and a store that is away for
-// a moment is asked again.
+// A lease is renewed when half of it is over. Six times in a lease is looked whose
+// turn it is: two thirds are over at most then, and a store that is away for a
+// moment is asked again.
 const (
-	renewAt   = 3
+	renewAt   = 2
 	lookEvery = 6
 )
 

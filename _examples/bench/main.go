@@ -4,6 +4,7 @@
 //	go -C _examples/bench run .              # a base row, and one change at a time
 //	go -C _examples/bench run . -full        # every combination
 //	go -C _examples/bench run . -only redis  # rows whose name matches
+//	go -C _examples/bench run . -streams 10000 # what it costs to renew slots
 //
 // For each row, stint and its peer take turns, round by round, so that what
 // else the machine does hurts both. The ratio is the median over the rounds.
@@ -28,14 +29,30 @@ func main() {
 	only := flag.String("only", "", "measure the rows whose `name` matches this regular expression")
 	rounds := flag.Int("rounds", 5, "rounds a row")
 	length := flag.Duration("round", 200*time.Millisecond, "length of a round")
+	streams := flag.Int("streams", 0, "measure instead what it costs to renew the slots of `n` open streams, for 20 s")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, os.Stdout, *full, *only, *rounds, *length); err != nil {
+	var err error
+	if *streams > 0 {
+		err = runStreams(ctx, os.Stdout, *streams)
+	} else {
+		err = run(ctx, os.Stdout, *full, *only, *rounds, *length)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+func runStreams(ctx context.Context, out io.Writer, n int) error {
+	redis, err := startRedis()
+	if err != nil {
+		return err
+	}
+	defer redis.stop()
+	return measureStreams(ctx, out, redis, n, 20*time.Second)
 }
 
 func run(ctx context.Context, out io.Writer, full bool, only string, rounds int, length time.Duration) error {
