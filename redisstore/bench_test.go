@@ -102,7 +102,7 @@ func BenchmarkSlots(b *testing.B) {
 				continue // soon full
 			}
 			b.Run(fmt.Sprintf("keys=%d/%s", keys, bc.name), func(b *testing.B) {
-				store := redisstore.Options{Namespace: b.Name() + fmt.Sprint(b.N), Timeout: 5 * time.Second}.New(srv.Client(b))
+				store := redisstore.Options{Namespace: policy.NewTicket().String(), Timeout: 5 * time.Second}.New(srv.Client(b))
 				defer store.Close()
 				names := make([]string, keys)
 				for i := range names {
@@ -145,7 +145,7 @@ func BenchmarkRenew(b *testing.B) {
 	srv := redistest.Start(b)
 	for _, keys := range []int{1, 100, 10_000} {
 		b.Run(fmt.Sprintf("keys=%d", keys), func(b *testing.B) {
-			store := redisstore.Options{Namespace: b.Name() + fmt.Sprint(b.N), Timeout: 5 * time.Second}.New(srv.Client(b))
+			store := redisstore.Options{Namespace: policy.NewTicket().String(), Timeout: 5 * time.Second}.New(srv.Client(b))
 			defer store.Close()
 			renewals := make([]policy.Renewal, policy.MaxSlots)
 			for i := range renewals {

@@ -250,7 +250,9 @@ func newCall() *call { return callPool.Get().(*call) }
 
 // free returns the call to the pool. Only who has it may.
 func (c *call) free() {
-	clear(c.items)
+	if clear(c.items); cap(c.items) > policy.MaxCharges { // many renewals
+		c.items = nil
+	}
 	*c = call{items: c.items[:0], answers: c.answers[:0], done: c.done}
 	callPool.Put(c)
 }

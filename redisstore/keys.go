@@ -10,11 +10,12 @@ import (
 
 // The keys of a store, for a namespace "stint":
 //
-//	stint{alice}                   the states of alice, in one value
+//	stint{alice}                   the states of alice, in one value, and her
+//	                               leases if they are few
 //	stint{acme}|key=alice          the same, where alice's partition is acme
 //	stint{alice}|log=8c1f3a90e2b47 the entries of one sliding log
-//	stint{alice}|slots=d05e2b7a9c1 the leases of one concurrency limit, and the
-//	                               channel on which its grants are published
+//	stint{alice}|slots=d05e2b7a9c1 the leases of one concurrency limit if they are
+//	                               many; and the channel of its grants
 //	stint{alice}|ticket=0123…      a settled ticket, for a minute
 //
 // What is in braces is the hash tag, so that all keys of a partition lie in one

@@ -50,12 +50,8 @@ func (s *Store) renew(ctx context.Context, renewals []policy.Renewal, yields boo
 			return err
 		}
 		rs := s.divide(renewals, todo, yields)
-		deadline := time.Now().Add(patience)
-		if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
-			deadline = d
-		}
-		for _, r := range rs {
-			r.call.deadline = deadline
+		for _, r := range rs { // when its context ends the caller leaves them
+			r.call.deadline = time.Now().Add(patience)
 			r.call.route.send(r.call)
 		}
 		todo = todo[:0]

@@ -414,11 +414,14 @@ func TestSpoiltSlots(t *testing.T) {
 	key := func(slot policy.Charge) string {
 		return rdb.Keys(t.Context(), "stint{"+slot.Key+"}|slots=*").Val()[0]
 	}
+	// The first has the slot, and so many wait that the leases are a set.
 	full := func(name string) (policy.Charge, []policy.Ticket) {
-		slot := charge(patient(1, 2), name)
-		tickets := []policy.Ticket{policy.NewTicket(), policy.NewTicket()}
-		require.Equal(t, policy.Allowed, enter(t, store, tickets[0], slot).Verdict)
-		require.Equal(t, policy.Queued, enter(t, store, tickets[1], slot).Verdict)
+		slot := charge(patient(1, 20), name)
+		var tickets []policy.Ticket
+		for i := range 21 {
+			tickets = append(tickets, policy.NewTicket())
+			require.Equal(t, i > 0, enter(t, store, tickets[i], slot).Verdict == policy.Queued)
+		}
 		return slot, tickets
 	}
 	verdict := func(ticket policy.Ticket, slot policy.Charge) policy.Verdict {
@@ -433,6 +436,7 @@ func TestSpoiltSlots(t *testing.T) {
 		require.Equal(t, policy.Refused, verdict(tickets[0], slot))
 		require.Equal(t, policy.Refused, verdict(tickets[1], slot))
 		require.Equal(t, policy.Allowed, take(t, store, slot).Verdict)
+		require.Equal(t, policy.Queued, take(t, store, slot).Verdict)
 		require.Positive(t, rdb.PTTL(t.Context(), key(slot)).Val())
 	})
 	t.Run("a set that lacks somebody counts no more", func(t *testing.T) {
@@ -445,11 +449,29 @@ func TestSpoiltSlots(t *testing.T) {
 		slot, tickets := full("b")
 		require.NoError(t, rdb.Del(t.Context(), "stint{b}").Err())
 		require.Equal(t, policy.Refused, verdict(tickets[0], slot))
-		ticket := policy.NewTicket()
-		require.Equal(t, policy.Allowed, enter(t, store, ticket, slot).Verdict)
-		require.Equal(t, []string{string(ticket[:])}, rdb.ZRange(t.Context(), key(slot), 0, -1).Val())
+		require.Equal(t, policy.Allowed, take(t, store, slot).Verdict)
 		require.Equal(t, policy.Refused, verdict(tickets[1], slot))
 		require.Equal(t, int64(1), used(t, store, slot))
+		for range 16 { // and then they are a set again
+			require.Equal(t, policy.Queued, take(t, store, slot).Verdict)
+		}
+		require.Equal(t, int64(17+16), rdb.ZCard(t.Context(), key(slot)).Val())
+		require.Equal(t, policy.Refused, verdict(tickets[1], slot))
+	})
+	t.Run("another's key is found when the leases become a set", func(t *testing.T) {
+		slot := charge(patient(1, 20), "f")
+		name := key(full1(full("g")))
+		name = strings.Replace(name, "{g}", "{f}", 1)
+		require.NoError(t, rdb.Set(t.Context(), name, "x", 0).Err())
+		rate := charge(policy.PerHour(100), "f")
+		for range 16 {
+			take(t, store, slot, rate)
+		}
+		var d policy.Decision
+		err := store.Take(t.Context(), policy.NewTicket(), []policy.Charge{slot, rate}, &d)
+		require.ErrorContains(t, err, "not stint's")
+		require.Equal(t, int64(16), used(t, store, rate))
+		require.Equal(t, "x", rdb.Get(t.Context(), name).Val(), "left as it was")
 	})
 	t.Run("another's key harms nobody else", func(t *testing.T) {
 		slot, _ := full("c")
@@ -491,7 +513,7 @@ func TestSpoiltSlots(t *testing.T) {
 	})
 	t.Run("flushed", func(t *testing.T) {
 		slot, tickets := full("d")
-		result := waiting(t.Context(), store, tickets[1], charge(policy.Concurrency(1).WithQueue(2, time.Minute).WithLease(300*time.Millisecond), "d"))
+		result := waiting(t.Context(), store, tickets[1], charge(policy.Concurrency(1).WithQueue(20, time.Minute).WithLease(300*time.Millisecond), "d"))
 		time.Sleep(20 * time.Millisecond)
 		require.NoError(t, rdb.FlushAll(t.Context()).Err())
 		r, err := result()
@@ -500,6 +522,8 @@ func TestSpoiltSlots(t *testing.T) {
 		require.Equal(t, policy.Allowed, take(t, store, slot).Verdict)
 	})
 }
+
+func full1(slot policy.Charge, _ []policy.Ticket) policy.Charge { return slot }
 
 // A Settle of slots alone does not keep a later one of units from counting, and
 // a slot is left whatever its ticket settled before.

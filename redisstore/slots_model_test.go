@@ -22,9 +22,11 @@ func TestSlotsEqualTheTransitions(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		space++
 		m := &slotsModel{T: t, now: time.UnixMicro(1_800_000_000_000_000)}
+		m.tickets = rapid.SampledFrom([]int{9, 9, 30}).Draw(t, "tickets") // 30 do not fit into the value
+		m.wide = m.tickets > 9 && rapid.Bool().Draw(t, "wide")
 		m.store = Options{Namespace: fmt.Sprint("space", space), Now: func() time.Time { return m.now }}.New(rdb)
 		defer m.store.Close()
-		for range rapid.IntRange(1, 25).Draw(t, "groups") {
+		for range rapid.IntRange(1, 40).Draw(t, "groups") {
 			if rapid.IntRange(0, 3).Draw(t, "step") == 0 {
 				m.step()
 			}
@@ -47,6 +49,9 @@ type slotsModel struct {
 	store *Store
 	now   time.Time
 	state policy.State
+
+	tickets int
+	wide    bool // there are many slots
 }
 
 // step moves the clock, often to the very end of a lease or just before.
@@ -68,13 +73,20 @@ func (m *slotsModel) step() {
 // operation returns a call, and the check that it was told what the transition
 // said.
 func (m *slotsModel) operation() (*call, func()) {
-	l := policy.Concurrency(rapid.SampledFrom([]int64{2, 2, 2, 2, 1, 3}).Draw(m.T, "n")).
+	n := rapid.SampledFrom([]int64{2, 2, 2, 2, 1, 3}).Draw(m.T, "n")
+	if m.wide {
+		n += 13
+	}
+	l := policy.Concurrency(n).
 		WithLease(rapid.SampledFrom([]time.Duration{time.Second, time.Second, 300 * time.Millisecond}).Draw(m.T, "lease"))
 	if q := rapid.SampledFrom([]int64{3, 3, 5, 40, 1, 0}).Draw(m.T, "queue"); q > 0 {
 		l = l.WithQueue(q, time.Minute)
 	}
 	var ticket policy.Ticket
-	ticket[0] = byte(rapid.IntRange(1, 9).Draw(m.T, "ticket"))
+	for i := range ticket {
+		ticket[i] = 255 // all bits matter
+	}
+	ticket[rapid.SampledFrom([]int{0, 0, 0, 0, 7, 15}).Draw(m.T, "byte")] = byte(rapid.IntRange(1, m.tickets).Draw(m.T, "ticket"))
 	charge := policy.Charge{Limit: l, Key: "alice", Units: 1}
 	at := m.now.UnixMicro()
 	p := getPlan(m.store.route.Load())
@@ -112,8 +124,9 @@ func (m *slotsModel) operation() (*call, func()) {
 	case 7, 8, 9:
 		tickets := []policy.Ticket{ticket}
 		if op == 9 {
-			tickets = make([]policy.Ticket, 10)
+			tickets = make([]policy.Ticket, m.tickets+1)
 			for i := range tickets {
+				tickets[i] = ticket
 				tickets[i][0] = byte(i)
 			}
 		}

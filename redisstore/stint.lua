@@ -47,14 +47,14 @@
 --          not tell its periods. It has for each charge the instant to tell of,
 --          less the one decided at.
 --
--- A value holds all fixed-size states of one key: the format's mark, then for
--- each state, in packed doubles, its id, at, until - at, a, b. A quota's c, where
--- it is not zero, is the a of a record of its own, under an id half a unit higher:
--- it changes where a period turns, and other takes do without it. What these mean
--- is package policy's to say (but that slots have a number for a and c): each
--- function here is the twin of one there and equals it to the unit and to the
--- microsecond. Numbers are doubles, exact below
--- 2^53; muldiv is exact beyond.
+-- A value holds all fixed-size states of one key, and a few leases of slots: the
+-- format's mark, then for each state, in packed doubles, its id, at, until - at,
+-- a, b. A quota's c, where it is not zero, is the a of a record of its own, under
+-- an id half a unit higher: it changes where a period turns, and other takes do
+-- without it. What these mean is package policy's to say, but for slots, of which
+-- more below: each function here is the twin of one there and equals it to the
+-- unit and to the microsecond. Numbers are doubles, exact below 2^53; muldiv is
+-- exact beyond.
 --
 -- Values are written last, when everything is decided: an error on the way, or
 -- a server that refuses writes, leaves them as they were.
@@ -74,7 +74,10 @@ local FULL = 5 * (MAX_STATES - 128) + 2 -- no request begins a state from here o
 local TICKET = 70                       -- seconds: a ticket counts once in a minute
 local CHUNK = 32                        -- entries of a log or of a queue read at once
 local PAIRS = 500                       -- members written, or looked up, at once
-local HELD = 1048576                    -- 2^20: slots have held + HELD * waiting for a
+local SMALL = 16                        -- leases of a limit that the value holds itself
+local WAITS = 4503599627370496          -- 2^52: beyond every id
+local BIG = 1099511627776               -- 2^40: the leases are a set
+local HELD = 1048576                    -- 2^20: in which, so many times how many wait
 local FIRST = -MAX_INSTANT              -- the first number in a queue
 local SPAN = 4000000                    -- the expiry of leases is set this far ahead
 
@@ -132,8 +135,8 @@ end
 -- stint's is false.
 local values, dirty = {}, {}
 
--- Drops the states of v that no longer matter. Returns how many numbers are left
--- then, and the end of the last state.
+-- Drops the states of v that no longer matter, and leases that have ended. Returns
+-- how many numbers are left then, and the end of the last state.
 local function trim(v)
   local size, n, last = #v, 1, 0
   for o = 2, size, 5 do
@@ -396,18 +399,23 @@ local function write(log)
   if log.left > 0 then call('EXPIRE', log.key, floor((log.left + GRACE) / 1000000) + 1 + still) end
 end
 
--- Slots. The leases of a concurrency limit are a sorted set. In it are the tickets
--- of all who hold a slot or wait for one, by the instant at which their lease
--- ends. Those who wait are in it twice, the second time with QUEUE behind the
--- ticket, by their number in the order of arrival, which is negative: so the
--- queue comes first, and a member's rank is its place. The value has how many
--- hold and wait, and an instant before which no lease ends; as long as nothing
--- else is asked, the set is not read.
+-- Slots. The leases of a concurrency limit are of two kinds of home. A few are
+-- states of the value themselves, behind each other in the order of arrival:
 --
--- What a group does to open leases is noted beside them: `ends` has the leases
--- that were changed, or false where they are gone. It is written when the group
--- is decided.
+--   -id or, of one who waits, -id - WAITS; end - part; part; part; part
+--
+-- where the parts make up the ticket. When they are more than SMALL they move,
+-- until there are none left, to a sorted set. In it are the tickets of all who hold a slot or wait for one, by
+-- the instant at which their lease ends. Those who wait are in it twice, the
+-- second time with QUEUE behind the ticket, by their number in the order of
+-- arrival, which is negative: so the queue comes first, and a member's rank is its
+-- place. The limit's own state has BIG + how many hold + HELD * how many wait for
+-- a, then, and an instant before which no lease ends for b; and zeros before.
+--
+-- What a group does to a set is noted beside it: `ends` has the leases that were
+-- changed, or false where they are gone. It is written when the group is decided.
 local QUEUE = 'q'
+local PARTS = '>I6I6I4'                 -- of a ticket: what is exact in a double, and room for an end
 local slots = {}
 local texts = {}
 
@@ -420,14 +428,30 @@ local function text(n) -- instants of a group are mostly the same few
   return s
 end
 
--- Notes what happens to the queue of leases: `turn` has the numbers that were
+-- Where the ticket's lease is in the value, if it is there and has not ended.
+local function seek(s, ticket)
+  local v, t, holds, waits = s.v, s.t, s.holds, s.waits
+  local a, b, part = struct.unpack(PARTS, ticket)
+  for o = 2, #v, 5 do
+    if v[o + 3] == a and v[o + 4] == b and v[o + 2] == part and
+      (v[o] == holds or v[o] == waits) and v[o + 1] + part > t then return o end
+  end
+  return false
+end
+
+-- Ends a lease in the value. It is dropped when the value is written.
+local function kill(v, o)
+  v[o], v[o + 1] = -1, -v[o + 2]
+end
+
+-- Notes what happens to the queue of a set: `turn` has the numbers that were
 -- changed. Of the set's own queue, of `length`, `out` has the numbers that are
 -- gone, and `next` ranks were looked at; `new` has the tickets that came, the
 -- first with the number `first`, of which `newnext` were looked at.
 local function line(s)
   local q = s.line
   if not q then
-    q = { turn = {}, out = {}, new = {}, granted = {}, length = s.waiting, first = FIRST, next = 0, newnext = 0, head = false }
+    q = { turn = {}, out = {}, new = {}, length = s.queued, first = FIRST, next = 0, newnext = 0, head = false }
     if q.length > 0 then
       q.first = call('ZRANGE', s.key, q.length - 1, q.length - 1, 'WITHSCORES')[2] + 1
     end
@@ -436,15 +460,20 @@ local function line(s)
   return q
 end
 
--- The instant at which the ticket's lease ends, or false.
+-- The ticket's lease: false if it has none.
 local function lease(s, ticket)
+  if not s.big then return seek(s, ticket) end
   local ends = s.ends[ticket]
   if ends ~= nil then return ends end
   return s.live and call('ZSCORE', s.key, ticket)
 end
 
--- The ticket's number in the queue, or false.
+-- The ticket's number in the queue, or false. What is in the value is in order.
 local function number(s, ticket)
+  if not s.big then
+    local o = seek(s, ticket)
+    return o and s.v[o] == s.waits and o
+  end
   local q = s.line
   if not q then return false end
   local turn = q.turn[ticket]
@@ -453,15 +482,28 @@ local function number(s, ticket)
   return tonumber(call('ZSCORE', s.key, ticket .. QUEUE) or nil) or false
 end
 
+local function enqueue(q, ticket)
+  q.new[#q.new + 1] = ticket
+  q.turn[ticket] = q.first + #q.new - 1
+end
+
 local function dequeue(s, ticket, turn)
-  local q = s.line
-  q.turn[ticket] = false
   s.waiting = s.waiting - 1
+  local q = s.line
+  if not s.big then return end
+  q.turn[ticket] = false
   if turn < q.first then q.out[#q.out + 1] = turn end
 end
 
 -- The place of a number in the queue, 1 being the next.
 local function place(s, ticket, turn)
+  if not s.big then
+    local v, rank = s.v, 0
+    for o = 2, turn, 5 do
+      if v[o] == s.waits and v[o + 1] + v[o + 2] > s.t then rank = rank + 1 end
+    end
+    return rank
+  end
   local q = s.line
   if turn < q.first then
     local rank = call('ZRANK', s.key, ticket .. QUEUE) + 1
@@ -477,31 +519,45 @@ local function place(s, ticket, turn)
   return s.waiting - behind
 end
 
--- Lets those who wait have the slots that are free of n.
-local function grant(s, n)
-  while s.held < n and s.waiting > 0 do
-    local q = s.line
+-- The ticket that is next in the queue, and its number.
+local function head(s)
+  if not s.big then
+    local v = s.v
+    for o = 2, #v, 5 do
+      if v[o] == s.waits and v[o + 1] + v[o + 2] > s.t then
+        v[o] = s.holds
+        return struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2]), o
+      end
+    end
+  end
+  local q = s.line
+  while true do
     local ticket, turn
     if q.next < q.length then
       local i = 2 * (q.next % CHUNK) + 1
       if i == 1 then q.head = call('ZRANGE', s.key, q.next, min(q.next + CHUNK, q.length) - 1, 'WITHSCORES') end
       q.next = q.next + 1
       ticket, turn = string.sub(q.head[i], 1, -1 - #QUEUE), tonumber(q.head[i + 1])
-      if q.turn[ticket] ~= nil then ticket = nil end -- it left, and may have come again
+      if q.turn[ticket] == nil then return ticket, turn end -- else it left, and may have come again
     else
       q.newnext = q.newnext + 1
       ticket, turn = q.new[q.newnext], q.first + q.newnext - 1
-      if q.turn[ticket] ~= turn then ticket = nil end
-    end
-    if ticket then
-      dequeue(s, ticket, turn)
-      s.held, s.changed = s.held + 1, true
-      q.granted[#q.granted + 1] = ticket
+      if q.turn[ticket] == turn then return ticket, turn end
     end
   end
 end
 
--- Drops the leases that have ended.
+-- Lets those who wait have the slots that are free of n.
+local function grant(s, n)
+  while s.held < n and s.waiting > 0 do
+    local ticket, turn = head(s)
+    dequeue(s, ticket, turn)
+    s.held, s.changed, s.granted = s.held + 1, true, s.granted or {}
+    s.granted[#s.granted + 1] = ticket
+  end
+end
+
+-- Drops the leases of a set that have ended.
 local function expire(s)
   local t = text(s.t)
   local dead = call('ZRANGEBYSCORE', s.key, 0, t)
@@ -520,7 +576,13 @@ local function expire(s)
     end
   end
   local left = call('ZRANGEBYSCORE', s.key, '(' .. t, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-  s.b, s.expired = tonumber(left[2]) or MAX_INSTANT, #dead > 0
+  s.b = tonumber(left[2]) or MAX_INSTANT
+end
+
+-- Opens the set of leases. Returns false if its key holds something else.
+local function openset(s)
+  s.card = s.card or redis.pcall('ZCARD', s.key)
+  return type(s.card) == 'number'
 end
 
 -- Opens leases. Returns nil if their key holds something else, or if there is no
@@ -528,31 +590,72 @@ end
 local function slotsof(g, k, l)
   local s = slots[g]
   if s then return s end
-  local key, v, id = KEYS[g], values[k], IDS[l]
-  local card, o = redis.pcall('ZCARD', key), find(v, id)
+  local v, id, t, last = values[k], IDS[l], now, 0
+  local o = find(v, id)
   local at = v[o + 1]
-  if type(card) ~= 'number' or not at and o >= FULL then return nil end
-  local t, last, held, waiting, b, live = now, 0, 0, 0, 0, false
-  if at then
-    if at > now then t = at end
-    local a = v[o + 3]
-    held, last = a, at + v[o + 2]
-    if a >= HELD then
-      waiting = floor(a / HELD)
-      held = a - waiting * HELD
-    end
-    -- A set that was lost, or is not the one that the value knows, counts no more.
-    live = t < last and card == held + 2 * waiting
-    if live then b = v[o + 4] else held, waiting, last = 0, 0, 0 end
-  end
+  if not at and o >= FULL then return nil end
   s = {
-    key = key, card = card, k = k, id = id, t = t, held = held, waiting = waiting, b = b,
-    last = last, before = last, live = live, ends = {}, line = nil, changed = false, expired = false, reset = false,
+    key = KEYS[g], k = k, v = v, id = id, t = t, held = 0, waiting = 0, b = MAX_INSTANT, last = 0, before = 0,
+    holds = -id, waits = -id - WAITS, queued = 0, big = false, changed = false, reset = false,
   }
+  if at then
+    if at > t then t = at end
+    s.t, last = t, at + v[o + 2]
+  end
+  if t < last then
+    s.last, s.before = last, last
+    local a = v[o + 3]
+    if a >= BIG then
+      s.waiting = floor((a - BIG) / HELD)
+      s.held = a - BIG - HELD * s.waiting
+      s.b, s.big, s.ends = v[o + 4], true, {}
+      if not openset(s) then return nil end
+      -- A set that was lost, or is not the one that the value knows, counts no more.
+      s.live = s.card == s.held + 2 * s.waiting
+      if not s.live then s.held, s.waiting, s.last = 0, 0, 0 end
+      s.queued = s.waiting
+      if s.waiting > 0 then line(s) end
+      if s.live and t >= s.b then expire(s) end
+    else
+      local holds, waits, held, waiting, b = s.holds, s.waits, 0, 0, MAX_INSTANT
+      for i = 2, #v, 5 do
+        local whose = v[i]
+        if whose == holds or whose == waits then
+          local ends = v[i + 1] + v[i + 2]
+          if ends > t then
+            if whose == holds then held = held + 1 else waiting = waiting + 1 end
+            if ends < b then b = ends end
+          end
+        end
+      end
+      s.held, s.waiting, s.b = held, waiting, b
+    end
+  end
   slots[g] = s
-  if waiting > 0 then line(s) end
-  if live and t >= b then expire(s) end
   return s
+end
+
+-- Whether one more lease needs a set.
+local function crowded(s)
+  return not s.big and (s.held + s.waiting >= SMALL or #s.v >= FULL)
+end
+
+-- Moves the leases from the value to a set.
+local function move(s)
+  local v, q = s.v, nil
+  s.big, s.live, s.ends = true, false, {}
+  for o = 2, #v, 5 do
+    local whose = v[o]
+    if whose == s.holds or whose == s.waits then
+      local ends = v[o + 1] + v[o + 2]
+      if ends > s.t then
+        local ticket = struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2])
+        s.ends[ticket] = ends
+        if whose == s.waits then enqueue(line(s), ticket) end
+      end
+      kill(v, o)
+    end
+  end
 end
 
 -- How many hold a slot once those who wait have what is free of n, and how many
@@ -573,13 +676,19 @@ local function judge(s, ticket, n, queue)
     return turn and place(s, ticket, turn) > held - s.held and QUEUED or ALLOWED, true
   end
   if waiting > 0 then held, waiting = shares(s, n) end
-  if held < n then return ALLOWED end
-  return waiting < queue and QUEUED or REFUSED
+  if held >= n and waiting >= queue then return REFUSED end
+  if ticket ~= '' and crowded(s) and not openset(s) then return FOREIGN end
+  return held < n and ALLOWED or QUEUED
 end
 
 -- Lets the ticket's lease end at an instant.
 local function extend(s, ticket, ends)
-  s.ends[ticket] = ends
+  if s.big then
+    s.ends[ticket] = ends
+  else
+    local o = seek(s, ticket)
+    s.v[o + 1] = ends - s.v[o + 2]
+  end
   if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
   if ends > s.last then s.last = ends end
   s.changed, s.reset = true, false
@@ -591,38 +700,64 @@ local function enter(s, ticket, n, length, inside)
   if s.waiting > 0 then grant(s, n) end
   if inside then
     local turn = number(s, ticket)
-    s.changed = s.changed or s.expired
+    s.changed = s.changed or s.last > 0
     return turn and place(s, ticket, turn) or 0
   end
-  local waits = 0
+  if crowded(s) then move(s) end
+  local ends, waits = s.t + length, 0
   if s.held < n then
     s.held = s.held + 1
   else
-    local q = line(s)
-    q.new[#q.new + 1] = ticket
-    q.turn[ticket] = q.first + #q.new - 1
     waits = s.waiting + 1
     s.waiting = waits
   end
-  extend(s, ticket, s.t + length)
+  if s.big then
+    if waits > 0 then enqueue(line(s), ticket) end
+    s.ends[ticket] = ends
+  else
+    local v = s.v
+    local o = #v + 1
+    local a, b, part = struct.unpack(PARTS, ticket)
+    v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = waits > 0 and s.waits or s.holds, ends - part, part, a, b
+  end
+  if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
+  if ends > s.last then s.last = ends end
+  s.changed, s.reset = true, false
   return waits
 end
 
 local function leave(s, ticket, n)
-  s.changed = s.changed or s.expired
+  s.changed = s.changed or s.last > 0
   grant(s, n)
   if s.held + s.waiting == 0 or not lease(s, ticket) then return end
   local turn = number(s, ticket)
   if turn then dequeue(s, ticket, turn) else s.held = s.held - 1 end
-  s.ends[ticket], s.changed = false, true
+  if s.big then s.ends[ticket] = false else kill(s.v, seek(s, ticket)) end
+  s.changed = true
   grant(s, n)
 end
 
--- Writes open leases' numbers to their value.
+-- Forgets all leases.
+local function forget(s)
+  local v = s.v
+  for o = 2, #v, 5 do
+    if v[o] == s.holds or v[o] == s.waits then kill(v, o) end
+  end
+  s.live, s.held, s.waiting, s.t, s.b, s.last = false, 0, 0, now, MAX_INSTANT, 0
+  s.line, s.granted, s.queued, s.ends = nil, nil, 0, {}
+  s.changed, s.reset, s.forgotten = true, true, true
+end
+
+-- Writes the numbers of open leases to their value.
 local function bookslots(s)
   if not s.changed or s.reset then return end
-  local left = s.held + s.waiting > 0 and s.last - s.t or 0
-  store(s.k, find(values[s.k], s.id), s.id, s.t, left, s.held + HELD * s.waiting, s.b)
+  local left, a, b = s.last - s.t, 0, 0
+  if s.held + s.waiting == 0 then
+    left = 0
+  elseif s.big then
+    a, b = BIG + s.held + HELD * s.waiting, s.b
+  end
+  store(s.k, find(s.v, s.id), s.id, s.t, left, a, b)
 end
 
 local add, nadd, gone, ngone = {}, 0, {}, 0
@@ -646,7 +781,7 @@ end
 
 -- Writes open leases to their set. What is new goes first, as in a log.
 local function writeslots(s)
-  if not s.changed then return end
+  if not s.changed or not s.big then return end
   local key = s.key
   if s.held + s.waiting == 0 then
     if s.card > 0 then call('DEL', key) end
@@ -675,10 +810,8 @@ end
 -- Tells those who wait, if anybody listens: it does not matter if nobody may.
 local function publish(s)
   if s.forgotten then redis.pcall('PUBLISH', s.key, '') end
-  if not s.line then return end
-  for _, ticket in ipairs(s.line.granted) do
-    if s.ends[ticket] ~= false then redis.pcall('PUBLISH', s.key, ticket) end
-  end
+  if not s.granted then return end
+  for _, ticket in ipairs(s.granted) do redis.pcall('PUBLISH', s.key, ticket) end
 end
 
 local out = { now }
@@ -712,7 +845,9 @@ local function take(kind)
       if s then
         G[i] = s
         if units > 0 then verdict, O[i] = judge(s, q[c + 1], NS[l], cap) end
-        if verdict == REFUSED then
+        if verdict == FOREIGN then
+          v = nil
+        elseif verdict == REFUSED then
           if status < REFUSED then status = REFUSED end
         elseif verdict == QUEUED and status == ALLOWED then
           status = QUEUED
@@ -1022,10 +1157,7 @@ local function reset()
       end
     end
     if ALGS[l] == SLOTS then
-      local s = slots[g]
-      s.live, s.held, s.waiting, s.t, s.last = false, 0, 0, now, 0
-      s.ends, s.line, s.expired = {}, nil, false
-      s.changed, s.reset, s.forgotten = true, true, true
+      forget(slots[g])
     elseif g > 0 then
       local log = logs[g]
       log.t, log.used, log.add, log.dead, log.changed, log.left = now, 0, 0, true, true, 0
@@ -1044,7 +1176,7 @@ local function renew()
     local s = values[k] and slotsof(g, k, l)
     local verdict, at, held, queue, first = FOREIGN, 0, 0, 0, 0
     if s then
-      s.changed = s.changed or s.expired
+      s.changed = s.changed or s.last > 0
       grant(s, NS[l])
       verdict, queue = REFUSED, s.waiting
       if s.held + s.waiting > 0 and lease(s, ticket) then
