@@ -106,7 +106,8 @@ else
 end
 
 -- muldiv returns the quotient and the remainder of a*b/c. The quotient is exact
--- if it is below 2^53; c is below 2^45.
+-- if it is below 2^53; c is below 2^45. Takes do the short case where they stand,
+-- and write floor(x) as x - x % 1: calls are what they would spend their time on.
 local function muldiv(a, b, c)
   local product = a * b
   if product < EXACT then
@@ -212,9 +213,21 @@ end
 
 -- How long until a bucket has drained.
 local function draining(at, a, b, n, w)
-  if a * w >= n * MAX_INSTANT then return MAX_INSTANT - at end
-  local quo, rem = muldiv(a, w, n)
-  return min(quo + floor((rem + b + n - 1) / n), MAX_INSTANT - at)
+  local product = a * w
+  local quo, rem
+  if product < EXACT then
+    quo = product / n
+    quo = quo - quo % 1
+    rem = product - quo * n
+  elseif product >= n * MAX_INSTANT then
+    return MAX_INSTANT - at
+  else
+    quo, rem = muldiv(a, w, n)
+  end
+  rem = (rem + b + n - 1) / n
+  quo = quo + (rem - rem % 1)
+  if quo > MAX_INSTANT - at then return MAX_INSTANT - at end
+  return quo
 end
 
 -- Reads the state at offset o of v, if there is one, as of the instant t or of
@@ -227,8 +240,17 @@ local function read(v, o, t, alg, n, w)
   local a, b = v[o + 3], v[o + 4]
   if alg == BUCKET then
     if t > at then
-      local units, frac = muldiv(t - at, n, w)
-      a, b = subtract(a, b, units, frac, w)
+      local product = (t - at) * n
+      if product < EXACT then
+        local units = product / w
+        units = units - units % 1
+        a, b = a - units, b - product + units * w
+        if b < 0 then a, b = a - 1, b + w end
+        if a < 0 then return t, 0, 0, 0 end
+      else
+        local units, frac = muldiv(t - at, n, w)
+        a, b = subtract(a, b, units, frac, w)
+      end
     end
     return t, a, b, b > 0 and a + 1 or a
   end
