@@ -521,7 +521,16 @@ func TestSlotMutants(t *testing.T) {
 				if i < 0 {
 					t.Fatalf("there is no case %q", want)
 				}
-				switch err := storetest.Cases()[i].Check(t, h); {
+				// One that is a matter of luck is given several chances.
+				tries := 1
+				if strings.HasSuffix(name, "under two locks") {
+					tries = 50
+				}
+				var err error
+				for ; err == nil && tries > 0; tries-- {
+					err = storetest.Cases()[i].Check(t, h)
+				}
+				switch {
 				case err == nil:
 					t.Errorf("case %q does not notice", want)
 				case errors.Is(err, storetest.ErrNotApplicable):

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/stint-go/stint/policy"
@@ -23,13 +24,22 @@ var quotaCases = []Case{
 // quotas returns a quota for each of some periods, in the zone too where
 // midnights are skipped.
 func quotas(n int64) (limits []policy.Limit) {
-	for _, p := range periods {
-		for _, loc := range locations {
-			limits = append(limits, policy.Quota(n, p.In(loc)))
-		}
+	for _, p := range zoned() {
+		limits = append(limits, policy.Quota(n, p))
 	}
 	return limits
 }
+
+// zoned are the periods in all locations. They are made once: Period.In looks
+// through a zone's rules.
+var zoned = sync.OnceValue(func() (all []policy.Period) {
+	for _, p := range periods {
+		for _, loc := range locations {
+			all = append(all, p.In(loc))
+		}
+	}
+	return all
+})
 
 var periods = []policy.Period{
 	policy.Daily, policy.Weekly, policy.Monthly, policy.Yearly, policy.Monthly.From(31), policy.Monthly.From(15),
@@ -59,8 +69,8 @@ func span(l policy.Limit, now int64) (length, end int64) {
 
 // period picks one of those that there are.
 func (w *world) period() policy.Period {
-	p := periods[w.pick("period", int64(len(periods)))]
-	return p.In(locations[w.pick("zone", int64(len(locations)))])
+	i := w.pick("period", int64(len(periods)))
+	return zoned()[i*int64(len(locations))+w.pick("zone", int64(len(locations)))]
 }
 
 // quota picks a number for a period.
