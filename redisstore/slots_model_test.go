@@ -54,9 +54,18 @@ type slotsModel struct {
 	wide    bool // there are many slots
 }
 
-// step moves the clock, often to the very end of a lease or just before.
+// step moves the clock, often to the very end of a lease or just before, and
+// sometimes back.
 func (m *slotsModel) step() {
 	at := m.now.UnixMicro()
+	if rapid.IntRange(0, 3).Draw(m.T, "back") == 0 { // but not to before the state had drained
+		back := rapid.Int64Range(1, 999_999).Draw(m.T, "back by")
+		if m.state.Until <= at {
+			back = min(back, max(0, at-max(m.state.Until, m.state.At)))
+		}
+		m.now = time.UnixMicro(at - back)
+		return
+	}
 	step := rapid.SampledFrom([]int64{1, 1000, 100_000, 299_999, 300_000, 999_999, 1_000_000, 9_000_000}).Draw(m.T, "by")
 	var ends []int64
 	for _, l := range m.state.Leases {

@@ -136,8 +136,8 @@ end
 -- stint's is false.
 local values, dirty = {}, {}
 
--- Drops the states of v that no longer matter, and leases that have ended. Returns
--- how many numbers are left then, and the end of the last state.
+-- Drops the states of v that no longer matter. Returns how many numbers are left
+-- then, and the end of the last state.
 local function trim(v)
   local size, n, last = #v, 1, 0
   for o = 2, size, 5 do
@@ -625,7 +625,7 @@ local function slotsof(g, k, l)
     s.t, last = t, at + v[o + 2]
   end
   if t < last then
-    s.last, s.before = last, last
+    s.last, s.before, s.alive = last, last, true
     local a = v[o + 3]
     if a >= BIG then
       s.waiting = floor((a - BIG) / HELD)
@@ -722,7 +722,7 @@ local function enter(s, ticket, n, length, inside)
   if s.waiting > 0 then grant(s, n) end
   if inside then
     local turn = number(s, ticket)
-    s.changed = s.changed or s.last > 0
+    s.changed = true
     return turn and place(s, ticket, turn) or 0
   end
   if crowded(s) then move(s) end
@@ -749,7 +749,7 @@ local function enter(s, ticket, n, length, inside)
 end
 
 local function leave(s, ticket, n)
-  s.changed = s.changed or s.last > 0
+  s.changed = s.changed or s.alive -- its clock moves on, if nothing else
   grant(s, n)
   if s.held + s.waiting == 0 or not lease(s, ticket) then return end
   local turn = number(s, ticket)
@@ -766,7 +766,7 @@ local function forget(s)
     if v[o] == s.holds or v[o] == s.waits then kill(v, o) end
   end
   s.live, s.held, s.waiting, s.t, s.b, s.last = false, 0, 0, now, MAX_INSTANT, 0
-  s.line, s.granted, s.queued, s.ends = nil, nil, 0, {}
+  s.line, s.granted, s.queued, s.alive, s.ends = nil, nil, 0, false, {}
   s.changed, s.reset, s.forgotten = true, true, true
 end
 
@@ -1198,7 +1198,7 @@ local function renew()
     local s = values[k] and slotsof(g, k, l)
     local verdict, at, held, queue, first = FOREIGN, 0, 0, 0, 0
     if s then
-      s.changed = s.changed or s.last > 0
+      s.changed = s.changed or s.alive
       grant(s, NS[l])
       verdict, queue = REFUSED, s.waiting
       if s.held + s.waiting > 0 and lease(s, ticket) then
