@@ -70,7 +70,7 @@ func CheckCharges(charges []Charge) error {
 			return err
 		}
 		switch {
-		case charges[i].Limit.queue == 0:
+		case charges[i].Limit.algorithm != AlgorithmConcurrency || charges[i].Limit.also().queue == 0:
 		case queue < 0:
 			queue = i
 		case !charges[i].SameState(&charges[queue]):

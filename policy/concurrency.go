@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"time"
+	"unique"
 )
 
 // Concurrency allows n requests at once. A request takes one slot, whatever its
@@ -16,11 +17,11 @@ import (
 // [Limit.Renew] and [Limit.Leave] are its transitions; Take is not.
 func Concurrency(n int64) Limit {
 	const defaultLease = 10 * time.Second
-	l := Limit{algorithm: AlgorithmConcurrency, n: n, burst: n, name: "slots"}
+	l := Limit{algorithm: AlgorithmConcurrency, n: n, burst: n}
 	if n < 1 || n > MaxSlots {
 		l.fail("number %d: write one from 1 to %d", n, MaxSlots)
 	}
-	l.identify()
+	l.name("slots")
 	return l.WithLease(defaultLease)
 }
 
@@ -36,7 +37,9 @@ func (l Limit) WithQueue(length int64, wait time.Duration) Limit {
 	case wait < time.Millisecond || wait > MaxLease:
 		l.fail("wait %v: write one from %v to %v", wait, time.Millisecond, MaxLease)
 	}
-	l.queue, l.wait = length, int64(wait/time.Microsecond)
+	d := l.also()
+	d.queue, d.wait = length, int64(wait/time.Microsecond)
+	l.details = unique.Make(d)
 	return l
 }
 
@@ -51,18 +54,29 @@ func (l Limit) WithLease(lease time.Duration) Limit {
 	case lease < MinLease || lease > MaxLease:
 		l.fail("lease %v: write one from %v to %v", lease, MinLease, MaxLease)
 	}
-	l.lease = int64(lease / time.Microsecond)
+	d := l.also()
+	d.lease = int64(lease / time.Microsecond)
+	l.details = unique.Make(d)
 	return l
 }
 
 // Queue returns how many requests may wait, and how long: zeros without a queue.
 func (l Limit) Queue() (length int64, wait time.Duration) {
-	return l.queue, time.Duration(l.wait) * time.Microsecond
+	if l.algorithm != AlgorithmConcurrency {
+		return 0, 0
+	}
+	d := l.also()
+	return d.queue, time.Duration(d.wait) * time.Microsecond
 }
 
 // Lease returns how long a slot is held without being renewed, and 0 for limits
 // that have no slots.
-func (l Limit) Lease() time.Duration { return time.Duration(l.lease) * time.Microsecond }
+func (l Limit) Lease() time.Duration {
+	if l.algorithm != AlgorithmConcurrency {
+		return 0
+	}
+	return time.Duration(l.also().lease) * time.Microsecond
+}
 
 // A Lease is a slot that is held or waited for.
 type Lease struct {
@@ -157,7 +171,7 @@ func (l *Limit) grant(s *State) { s.A = max(s.A, min(l.n, int64(len(s.Leases))))
 
 // extend lets the i-th lease end one lease from now.
 func (l *Limit) extend(s *State, i int, now int64) {
-	until := now + l.lease
+	until := now + l.also().lease
 	s.Leases[i].Until = until
 	if len(s.Leases) == 1 {
 		s.B = until
@@ -170,7 +184,7 @@ func (l *Limit) judgeConcurrency(s *State, units int64) Verdict {
 	switch {
 	case units == 0 || s.A < l.n:
 		return Allowed
-	case s.waiting() < l.queue:
+	case s.waiting() < l.also().queue:
 		return Queued
 	}
 	return Refused
@@ -220,8 +234,8 @@ func (s *State) waiting() int64 {
 
 func (l *Limit) describeConcurrency() string {
 	s := strconv.FormatInt(l.n, 10) + " at once"
-	if l.queue > 0 {
-		s += ", " + strconv.FormatInt(l.queue, 10) + " waiting for " + shortDuration(time.Duration(l.wait)*time.Microsecond)
+	if d := l.also(); d.queue > 0 {
+		s += ", " + strconv.FormatInt(d.queue, 10) + " waiting for " + shortDuration(time.Duration(d.wait)*time.Microsecond)
 	}
 	return s
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unique"
 )
 
 // Bounds of a limit's numbers. They keep every sum that a decision needs below
@@ -43,17 +44,31 @@ const (
 // so is one whose numbers are out of bounds: [Limit.Validate] says why.
 type Limit struct {
 	n         int64
-	burst     int64 // token bucket only: its size
-	window    int64 // microseconds; 0 for slots and quotas
-	lease     int64 // slots only: microseconds
-	queue     int64 // slots only: how many may wait
-	wait      int64 // slots only: how long, in microseconds
-	period    Period
-	name      string
-	id        uint64  // hash of name, algorithm, and window or period
-	problem   *string // why the limit is invalid; nil if it is not
+	burst     int64                  // token bucket only: its size
+	window    int64                  // microseconds; 0 for slots and quotas
+	id        uint64                 // hash of name, algorithm, and window or period
+	details   unique.Handle[details] // what few decisions need: limits are copied a lot
 	algorithm Algorithm
 	refused   bool // CountRefused
+	invalid   bool // details say why
+}
+
+// details are what a limit has besides.
+type details struct {
+	name    string
+	problem string // why the limit is invalid
+	lease   int64  // slots only: microseconds
+	queue   int64  // slots only: how many may wait
+	wait    int64  // slots only: how long, in microseconds
+	period  Period // quotas only
+}
+
+// also returns the limit's details, of which the zero Limit has none.
+func (l *Limit) also() details {
+	if l.details == (unique.Handle[details]{}) {
+		return details{}
+	}
+	return l.details.Value()
 }
 
 // An Algorithm tells how a [Limit] counts.
@@ -112,8 +127,7 @@ func newLimit(a Algorithm, n int64, window time.Duration) Limit {
 	case window%time.Microsecond != 0:
 		l.fail("window %v: write whole microseconds", window)
 	}
-	l.name = defaultNames[a] + "-" + shortDuration(window)
-	l.identify()
+	l.name(defaultNames[a] + "-" + shortDuration(window))
 	return l.checkDrain()
 }
 
@@ -134,8 +148,7 @@ func (l Limit) Named(name string) Limit {
 	if err := CheckName(name); err != nil {
 		l.fail("%v", err)
 	}
-	l.name = name
-	l.identify()
+	l.name(name)
 	return l
 }
 
@@ -156,19 +169,20 @@ func (l Limit) Validate() error {
 	if l.algorithm == 0 {
 		return errors.New("policy: zero Limit: write one with a constructor, such as PerMinute(60)")
 	}
-	if l.problem != nil {
-		return fmt.Errorf("policy: %s limit %q: %s", l.algorithm, l.name, *l.problem)
+	if l.invalid {
+		return fmt.Errorf("policy: %s limit %q: %s", l.algorithm, l.Name(), l.also().problem)
 	}
 	return nil
 }
 
-func (l *Limit) valid() bool { return l.algorithm != 0 && l.problem == nil }
+func (l *Limit) valid() bool { return l.algorithm != 0 && !l.invalid }
 
 // fail makes the limit invalid, for the first reason that there is.
 func (l *Limit) fail(format string, args ...any) {
-	if l.problem == nil {
-		problem := fmt.Sprintf(format, args...)
-		l.problem = &problem
+	if !l.invalid {
+		d := l.also()
+		d.problem = fmt.Sprintf(format, args...)
+		l.invalid, l.details = true, unique.Make(d)
 	}
 }
 
@@ -176,7 +190,7 @@ func (l *Limit) fail(format string, args ...any) {
 func (l Limit) Algorithm() Algorithm { return l.algorithm }
 
 // Name returns the limit's name, "window-1m" for PerMinute(60).
-func (l Limit) Name() string { return l.name }
+func (l Limit) Name() string { return l.also().name }
 
 // N returns the documented number: 60 for PerMinute(60), whatever its burst.
 func (l Limit) N() int64 { return l.n }
@@ -243,7 +257,7 @@ func CheckName(name string) error {
 // checkDrain refuses buckets that would take longer to refill than a stored
 // instant can express.
 func (l Limit) checkDrain() Limit {
-	if l.problem == nil {
+	if !l.invalid {
 		if full, _ := mulDiv(l.burst, l.window, l.n); full > int64(maxDrain/time.Microsecond) {
 			l.fail("burst %d at %d per %s takes over fifty years to refill: write a smaller burst",
 				l.burst, l.n, longDuration(l.Window()))
@@ -252,14 +266,18 @@ func (l Limit) checkDrain() Limit {
 	return l
 }
 
-func (l *Limit) identify() {
+// name names the limit, and identifies it anew.
+func (l *Limit) name(name string) {
+	d := l.also()
+	d.name = name
+	l.details = unique.Make(d)
 	b := make([]byte, 0, 96)
 	b = append(b, byte(l.algorithm))
 	b = binary.BigEndian.AppendUint64(b, uint64(l.window))
 	if l.algorithm == AlgorithmQuota {
-		b = l.period.appendIdentity(b)
+		b = d.period.appendIdentity(b)
 	}
-	b = append(b, l.name...)
+	b = append(b, name...)
 	l.id = hash64(b)
 }
 

@@ -45,8 +45,9 @@ type Usage struct {
 // Usage returns the usage as of an instant.
 func (l Limit) Usage(s State, now int64) Usage {
 	l.advance(&s, now)
-	start, _ := l.period.bounds(floorDiv(s.B-1, 1_000_000))
-	before, _ := l.period.bounds(start - 1)
+	period := l.Period()
+	start, _ := period.bounds(floorDiv(s.B-1, 1_000_000))
+	before, _ := period.bounds(start - 1)
 	return Usage{
 		Start: time.Unix(start, 0).UTC(), End: time.UnixMicro(s.B).UTC(), Used: s.A,
 		PreviousStart: time.Unix(before, 0).UTC(), Previous: s.C,
@@ -77,7 +78,7 @@ func CheckUsage(charges []Charge, used int64) error {
 		}
 		if c.Limit.algorithm != AlgorithmQuota {
 			return fmt.Errorf("policy: charge %d (%s): usage of %q, which is a %s: write a charge of a Quota",
-				i, c.Scope, c.Limit.name, c.Limit.algorithm)
+				i, c.Scope, c.Limit.Name(), c.Limit.algorithm)
 		}
 	}
 	return nil

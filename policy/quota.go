@@ -1,6 +1,9 @@
 package policy
 
-import "strconv"
+import (
+	"strconv"
+	"unique"
+)
 
 // Unlimited is the number of a [Quota] that counts and never refuses. It is the
 // limit's N, and the Limit of its results.
@@ -15,7 +18,7 @@ const Unlimited int64 = 1 << 52
 // until the next one ends, so that it can be read ([Meter]) and corrected
 // ([Store.Settle]) after it is over.
 func Quota(n int64, period Period) Limit {
-	l := Limit{algorithm: AlgorithmQuota, n: n, burst: n, period: period, name: "quota-" + period.name()}
+	l := Limit{algorithm: AlgorithmQuota, n: n, burst: n, details: unique.Make(details{period: period})}
 	switch {
 	case period.unit == 0:
 		l.fail("zero Period: write Daily, Weekly, Monthly or Yearly")
@@ -24,13 +27,13 @@ func Quota(n int64, period Period) Limit {
 	case n != Unlimited && (n < 1 || n > MaxUnits):
 		l.fail("number %d: write one from 1 to %d, or Unlimited", n, int64(MaxUnits))
 	}
-	l.identify()
+	l.name("quota-" + period.name())
 	return l
 }
 
 // Period returns the billing period of a [Quota], and the zero Period for other
 // limits.
-func (l Limit) Period() Period { return l.period }
+func (l Limit) Period() Period { return l.also().period }
 
 // A is the count of the period that holds At, B the end of that period, and C
 // the count of the period before. Until is the end of the period after B if A
@@ -71,7 +74,7 @@ func (l *Limit) nextEnd(s *State) int64 {
 	if s.Until > s.B {
 		return s.Until
 	}
-	return l.period.after(s.B)
+	return l.periodAfter(s.B)
 }
 
 func (l *Limit) describeQuota() string {
@@ -79,5 +82,11 @@ func (l *Limit) describeQuota() string {
 	if l.n != Unlimited {
 		n = strconv.FormatInt(l.n, 10)
 	}
-	return n + " per " + l.period.String()
+	return n + " per " + l.Period().String()
+}
+
+// periodAfter returns when the next period begins.
+func (l *Limit) periodAfter(at int64) int64 {
+	p := l.Period()
+	return p.after(at)
 }

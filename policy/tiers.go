@@ -39,9 +39,9 @@ func ValidateLimits(limits []Limit) error {
 			return err
 		}
 		for j := range i {
-			if limits[i].name == limits[j].name {
+			if limits[i].Name() == limits[j].Name() {
 				return fmt.Errorf("policy: two limits named %q (%s and %s): tell them apart with Named",
-					limits[i].name, limits[j], limits[i])
+					limits[i].Name(), limits[j], limits[i])
 			}
 		}
 	}

@@ -169,7 +169,7 @@ func (l *Limit) advance(s *State, now int64) int64 {
 	if now >= s.Until {
 		*s = State{At: now, Until: now}
 		if l.algorithm == AlgorithmQuota {
-			s.B = l.period.after(now)
+			s.B = l.periodAfter(now)
 		}
 		return e
 	}
