@@ -34,6 +34,7 @@ func (l *Limiter) Check(r *http.Request) (*respond.Report, error) {
 		report.Denial = p.deny(report)
 	case p.ledger != nil:
 		p.announce()
+		p.watchQuotas()
 		led := p.ledger
 		p.request, p.ledger = nil, nil
 		led.record(p)

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // A keptBody is a request's body that keeps what was read of it, so that its
@@ -22,6 +23,8 @@ type keptBody struct {
 	at     int  // how many of the kept bytes the handler has read
 	past   bool // it has read of the rest, which is not kept then
 	closed bool
+
+	handed atomic.Bool // reading ahead is over
 
 	tallies  []tally
 	oneTally [1]tally
@@ -84,6 +87,19 @@ func (b *keptBody) whole(ctx context.Context, limit int64) ([]byte, error) {
 	return b.kept, err
 }
 
+// ahead reads the rest, up to one byte more than the limit, until the body is
+// handed over.
+func (b *keptBody) ahead(limit int64) {
+	for more := true; more && !b.handed.Load(); {
+		b.mu.Lock()
+		more = b.err == nil && !b.past && int64(len(b.kept)) <= limit
+		if more {
+			b.chunk(limit)
+		}
+		b.mu.Unlock()
+	}
+}
+
 // json tells whether what is kept is JSON.
 func (b *keptBody) json() bool {
 	b.mu.Lock()
@@ -97,16 +113,7 @@ func (b *keptBody) fill(ctx context.Context, limit int64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		if len(b.kept) == cap(b.kept) {
-			b.kept = slices.Grow(b.kept, max(512, cap(b.kept)))
-		}
-		room := b.kept[len(b.kept):cap(b.kept)]
-		if most := limit - int64(len(b.kept)); most < int64(len(room)) {
-			room = room[:most+1]
-		}
-		n, err := b.rest.Read(room)
-		b.kept = b.kept[:len(b.kept)+n]
-		b.err, b.end = err, err == io.EOF
+		b.chunk(limit)
 	}
 	switch {
 	case int64(len(b.kept)) > limit:
@@ -117,6 +124,20 @@ func (b *keptBody) fill(ctx context.Context, limit int64) error {
 		return b.err
 	}
 	return nil
+}
+
+// chunk reads once, up to one byte more than the limit in all.
+func (b *keptBody) chunk(limit int64) {
+	if len(b.kept) == cap(b.kept) {
+		b.kept = slices.Grow(b.kept, max(512, cap(b.kept)))
+	}
+	room := b.kept[len(b.kept):cap(b.kept)]
+	if most := limit - int64(len(b.kept)); most < int64(len(room)) {
+		room = room[:most+1]
+	}
+	n, err := b.rest.Read(room)
+	b.kept = b.kept[:len(b.kept)+n]
+	b.err, b.end = err, err == io.EOF
 }
 
 // Read reads what is kept, and then the rest.

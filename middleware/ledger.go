@@ -80,9 +80,6 @@ func open(r *http.Request, p *pass) (*http.Request, *ledger) {
 
 // record keeps what a pass took. From then on the pass is the ledger's.
 func (led *ledger) record(p *pass) {
-	if led.held() {
-		p.lease(led)
-	}
 	led.mu.Lock()
 	defer led.mu.Unlock()
 	last := &led.first
@@ -90,6 +87,9 @@ func (led *ledger) record(p *pass) {
 		last = &(*last).next
 	}
 	*last = p
+	if led.holds > 0 {
+		p.lease(led)
+	}
 }
 
 // has tells whether the charge was taken already.
@@ -138,7 +138,7 @@ func (led *ledger) giveBack(r *respond.Report) {
 	for p != nil {
 		next := p.next
 		p.unlease()
-		if !p.settled && p.giveBack(led.Context) {
+		if p.giveBack(led.Context) {
 			p.giveBackResults()
 		}
 		p.tellOwn(r)
@@ -154,24 +154,25 @@ func (led *ledger) hold() bool {
 	if led.over {
 		return false
 	}
-	led.holds++
+	led.keep()
 	return true
-}
-
-// held tells whether anybody will settle. A slot that is taken in a ledger that
-// nobody holds is not renewed.
-func (led *ledger) held() bool {
-	led.mu.Lock()
-	defer led.mu.Unlock()
-	return led.holds > 0
 }
 
 // enter is hold for a handler: it opens what nobody holds.
 func (led *ledger) enter() {
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	led.holds++
+	led.keep()
 	led.over = false
+}
+
+// keep counts one more who will settle, and has the slots renewed that were taken
+// while there was nobody. It is called with the lock.
+func (led *ledger) keep() {
+	led.holds++
+	for p := led.first; p != nil && led.holds == 1; p = p.next {
+		p.lease(led)
+	}
 }
 
 // release settles, after the last handler and the last Hold.
@@ -212,7 +213,7 @@ func (led *ledger) unsettled() (*Limiter, policy.Ticket, []policy.Settlement) {
 	for p := led.first; p != nil; p = p.next {
 		if p.totals != nil && !p.settled {
 			p.settled = true
-			return p.limiter, p.ticket, p.settlements()
+			return p.limiter, p.ticket, p.settlements(true, false)
 		}
 	}
 	return nil, policy.Ticket{}, nil

@@ -63,7 +63,8 @@ func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 
 // Close ends what the Limiter started: the renewing of slots, so that those that
 // are still held come free in a lease, and its own store, if it was given none.
-// After that its rules fail as they say, open or closed.
+// It is not to be used after that: over its own store its rules fail as they say,
+// open or closed, and over another's nobody would renew the slots that they grant.
 func (l *Limiter) Close() error {
 	if l.shared {
 		return nil
@@ -77,6 +78,7 @@ func (l *Limiter) Close() error {
 
 func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handler) {
 	p := l.newPass(r, ledgerOf(r.Context()))
+	p.serving = true
 	p.decide()
 	switch {
 	case p.gone:
@@ -93,7 +95,7 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		return
 	}
 
-	if p.decided {
+	if p.decided && p.err == nil {
 		p.report.Standings = p.report.Standings[:0]
 		p.tell(&p.report)
 		l.style.WriteFields(w.Header(), &p.report)

@@ -27,11 +27,13 @@ type pass struct {
 	rules   []*rule         // whose each charge is
 	totals  []int64         // what the charges should have taken, by SetCost; nil if that is what they took
 	ticket  policy.Ticket
-	settled bool // a ticket settles once
+	settled bool // a ticket settles units once
+	slots   bool // some of the charges are for slots
 
 	leases   []*lease      // slots that it holds
 	waited   time.Duration // in a queue
 	ahead    *ahead        // the body, if it was read meanwhile
+	serving  bool          // a handler comes next: Check has none, and leaves the body alone
 	outcome  bool          // a rule settles by the response
 	decided  bool          // the store answered, and charges were asked
 	decision policy.Decision
@@ -57,7 +59,7 @@ func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 func (p *pass) free() {
 	clear(p.leases)
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
-	p.waited, p.ahead, p.outcome = 0, nil, false
+	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
 	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
@@ -150,6 +152,7 @@ func (p *pass) charge(r *rule, look bool) bool {
 		}
 		p.rules = append(p.rules, r)
 		p.outcome = p.outcome || r.Settle != nil
+		p.slots = p.slots || units > 0 && c.Limit.Lease() > 0
 	}
 	return true
 }
@@ -196,7 +199,8 @@ var errNoDecision = errors.New("ratelimit: the store answered without a decision
 
 // judge takes the store's answer.
 func (p *pass) judge(err error) {
-	if err == nil && (p.decision.Verdict == policy.Unknown || len(p.decision.Results) != len(p.charges)) {
+	if err == nil && (p.decision.Verdict == policy.Unknown || len(p.decision.Results) != len(p.charges) ||
+		p.decision.Verdict == policy.Queued && p.queued() < 0) {
 		err = errNoDecision
 	}
 	if err != nil {
@@ -300,18 +304,20 @@ func (p *pass) setTotal(i int, total int64) {
 	p.totals[i] = total
 }
 
-// settlements returns what to correct, and the slots, which come free.
-func (p *pass) settlements() []policy.Settlement {
+// settlements returns what to correct: units, and slots, which come free.
+func (p *pass) settlements(units, slots bool) []policy.Settlement {
 	settlements := make([]policy.Settlement, 0, len(p.charges))
 	for i := range p.charges {
 		c, total := &p.charges[i], int64(0)
-		if c.Limit.Lease() == 0 {
-			if p.totals == nil || p.totals[i] == c.Units {
+		switch {
+		case c.Limit.Lease() > 0:
+			if !slots || c.Units == 0 {
 				continue
 			}
-			total = p.totals[i]
-		} else if c.Units == 0 {
+		case !units || p.totals == nil || p.totals[i] == c.Units:
 			continue
+		default:
+			total = p.totals[i]
 		}
 		settlements = append(settlements, policy.Settlement{Charge: *c, Receipt: p.decision.Results[i].Receipt, Total: total})
 	}
@@ -320,9 +326,12 @@ func (p *pass) settlements() []policy.Settlement {
 
 // lease has the slots that the pass took renewed while it holds them.
 func (p *pass) lease(led *ledger) {
+	if !p.slots || !p.decided || len(p.leases) > 0 {
+		return
+	}
 	for i := range p.charges {
 		c := &p.charges[i]
-		if c.Limit.Lease() == 0 || c.Units == 0 || !p.decided {
+		if c.Limit.Lease() == 0 || c.Units == 0 || p.decision.Results[i].Verdict != policy.Allowed {
 			continue
 		}
 		now := time.Now()
@@ -336,19 +345,19 @@ func (p *pass) lease(led *ledger) {
 func (p *pass) unlease() {
 	for _, l := range p.leases {
 		p.limiter.leases.remove(l)
-		l.rule.hold.add(time.Since(l.taken))
 	}
 }
 
 // settle settles what is to be settled when all is over.
 func (p *pass) settle(ctx context.Context) {
 	p.unlease()
-	if (p.totals != nil && !p.settled) || len(p.leases) > 0 {
-		p.limiter.settle(ctx, p.ticket, p.settlements())
+	for _, l := range p.leases {
+		l.rule.hold.add(time.Since(l.taken))
 	}
-	if p.totals != nil {
-		p.watchQuotas()
+	if units := p.totals != nil && !p.settled; p.decided && (units || p.slots) {
+		p.limiter.settle(ctx, p.ticket, p.settlements(units, p.slots))
 	}
+	p.watchQuotas()
 }
 
 // giveBack gives back all that was taken, and tells whether the store agreed.
@@ -359,7 +368,7 @@ func (p *pass) giveBack(ctx context.Context) bool {
 	for i := range p.charges {
 		p.setTotal(i, 0)
 	}
-	return p.limiter.settle(ctx, p.ticket, p.settlements())
+	return p.limiter.settle(ctx, p.ticket, p.settlements(!p.settled, true))
 }
 
 // giveBackResults corrects the results for units that were given back. The store
@@ -427,9 +436,6 @@ func (p *pass) announce() {
 		e.Rule, e.Limit = p.rules[b].Name, p.charges[b].Limit
 	}
 	l.emit(e)
-	if e.Kind == Allowed {
-		p.watchQuotas()
-	}
 }
 
 func (p *pass) announceOverflow() {

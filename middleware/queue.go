@@ -31,35 +31,48 @@ func (p *pass) queue() {
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(client, wait)
 	defer cancel()
-	body := readAhead(p.request)
-	p.ahead = body
+	if p.serving {
+		p.ahead = readAhead(p.request)
+	}
+	result, err := p.await(ctx, charge)
+	p.waited = time.Since(began)
+	p.age(p.waited)
+	switch {
+	case client.Err() != nil:
+	case err == nil && result.Verdict == policy.Allowed:
+		p.ahead.handOver()
+		p.decision.Results[i], p.decision.Verdict = result, policy.Allowed
+	case err == nil, errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
+		p.leave(i, expected)
+	case rule.Fail == FailClosed:
+		p.giveBack(client)
+		p.err, p.decided, p.reason, p.rule = err, false, respond.StoreUnavailable, rule
+	default:
+		p.ahead.handOver()
+		p.err, p.decision.Verdict = err, policy.Allowed
+	}
+}
+
+// await waits for the slot. A place that was lost, with all that the store had, is
+// asked for again a few times.
+func (p *pass) await(ctx context.Context, charge *policy.Charge) (policy.Result, error) {
 	for tries := 0; ; tries++ {
 		result, err := p.limiter.store.Wait(ctx, p.ticket, *charge)
-		if err == nil && result.Verdict == policy.Refused && tries < maxRequeues {
-			result, err = p.requeue(charge)
-			if err == nil && result.Verdict == policy.Queued {
-				continue
-			}
+		if err != nil || result.Verdict != policy.Refused || tries == maxRequeues {
+			return result, err
 		}
-		p.waited = time.Since(began)
-		switch {
-		case client.Err() != nil:
-		case err == nil && result.Verdict == policy.Allowed:
-			if body.join(client) {
-				p.decision.Results[i], p.decision.Verdict = result, policy.Allowed
-			}
-		case err == nil, errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
-			p.leave(i, expected)
-		default:
-			p.err = err
-			if rule.Fail == FailClosed {
-				p.giveBack(client)
-				p.decided, p.reason, p.rule = false, respond.StoreUnavailable, rule
-			} else if body.join(client) {
-				p.decision.Verdict = policy.Allowed
-			}
+		if result, err = p.requeue(charge); err != nil || result.Verdict != policy.Queued {
+			return result, err
 		}
-		return
+	}
+}
+
+// age tells the results that time has passed since the decision.
+func (p *pass) age(d time.Duration) {
+	p.decision.Now = p.decision.Now.Add(d)
+	for i := range p.decision.Results {
+		r := &p.decision.Results[i]
+		r.ResetAfter, r.NextAfter = max(0, r.ResetAfter-d), max(0, r.NextAfter-d)
 	}
 }
 
@@ -74,7 +87,7 @@ func (p *pass) queued() int {
 			return i
 		}
 	}
-	return -1 // a Store that says Queued says for which
+	return -1 // judge has seen that there is one
 }
 
 // requeue asks for a place again. The request's other charges are held on.
@@ -85,13 +98,17 @@ func (p *pass) requeue(charge *policy.Charge) (policy.Result, error) {
 	if err := p.limiter.store.Take(ctx, p.ticket, []policy.Charge{*charge}, &d); err != nil {
 		return policy.Result{}, err
 	}
+	if len(d.Results) != 1 {
+		return policy.Result{}, errNoDecision
+	}
 	return d.Results[0], nil
 }
 
 // leave gives up the place of the i-th charge, and all else.
 func (p *pass) leave(i int, expected time.Duration) {
-	p.giveBack(p.request.Context())
-	p.giveBackResults()
+	if p.giveBack(p.request.Context()) {
+		p.giveBackResults()
+	}
 	p.decision.Results[i].Verdict, p.decision.Results[i].RetryAfter = policy.Refused, expected
 	p.decision.Verdict = policy.Refused
 	p.reason, p.rule = respond.QueueTimeout, p.rules[i]
@@ -122,8 +139,11 @@ func (r *rule) expect(place, n int64) time.Duration {
 }
 
 // An ahead is a small body that is read while its request waits: net/http
-// notices that a client has gone only once the body has been read.
-type ahead struct{ done chan struct{} }
+// notices that a client of HTTP/1 has gone only once the body has been read.
+type ahead struct {
+	body *keptBody
+	done chan struct{}
+}
 
 // maxAhead is the largest body that is read ahead. Of a larger one the end of
 // its client is noticed at the end of the wait.
@@ -132,33 +152,26 @@ const maxAhead = 64 << 10
 // readAhead begins to read the body, if it is a small one, and keeps it for the
 // handler. It is nil for a request without.
 func readAhead(r *http.Request) *ahead {
-	if r.ContentLength > maxAhead {
+	if r.ContentLength > maxAhead || r.ProtoMajor > 1 {
 		return nil
 	}
 	body := keep(r)
 	if body == nil {
 		return nil
 	}
-	a := &ahead{make(chan struct{})}
-	ctx := r.Context()
+	a := &ahead{body, make(chan struct{})}
 	go func() {
 		defer close(a.done)
-		_, _ = body.whole(ctx, maxAhead) // an error is the handler's to find
+		body.ahead(maxAhead)
 	}()
 	return a
 }
 
-// join waits for the reading. It is false if the client goes before it has sent
-// its body.
-func (a *ahead) join(client context.Context) bool {
-	if a == nil {
-		return true
-	}
-	select {
-	case <-a.done:
-		return true
-	case <-client.Done():
-		return false
+// handOver leaves the rest of the body to the handler, who need not wait for a
+// client that sends more when it has been answered.
+func (a *ahead) handOver() {
+	if a != nil {
+		a.body.handed.Store(true)
 	}
 }
 

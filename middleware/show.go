@@ -120,19 +120,25 @@ func shapeLimits(r *respond.Report) any {
 			rules = map[string]limitShown{}
 			shown[st.Limiter] = rules
 		}
-		rules[nameOf(r.Standings, i)] = limitShown{Limit: &st.Result.Limit, Remaining: &st.Result.Remaining}
+		rules[nameOf(r.Standings, i, false)] = limitShown{Limit: &st.Result.Limit, Remaining: &st.Result.Remaining}
 	}
 	return shown
 }
 
-// nameOf returns the rule's name, or that with the limit's if the rule has
-// several.
-func nameOf(standings []respond.Standing, i int) string {
+// nameOf returns the rule's name: with the limit's behind it if the rule has
+// several and, where that matters, with the limiter's before it if another has a
+// rule of that name.
+func nameOf(standings []respond.Standing, i int, limiters bool) string {
 	st := &standings[i]
+	before, behind := "", ""
 	for j := range standings {
-		if other := &standings[j]; j != i && other.Limiter == st.Limiter && other.Rule == st.Rule {
-			return st.Rule + "/" + st.Limit.Name()
+		switch other := &standings[j]; {
+		case j == i || other.Rule != st.Rule:
+		case other.Limiter == st.Limiter:
+			behind = "/" + st.Limit.Name()
+		case limiters:
+			before = st.Limiter + "/"
 		}
 	}
-	return st.Rule
+	return before + st.Rule + behind
 }

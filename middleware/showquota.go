@@ -24,7 +24,8 @@ func (l *Limiter) Quota() http.Handler { return ShowQuota(nil, l) }
 //	  "exported_rows_limit": null
 //	}
 //
-// where null is unlimited. The period is the first quota's; one of another
+// where null is unlimited. Quotas of one name have their Limiter's before it, as
+// in "exports/rows". The period is the first quota's; one of another
 // period has its own, as in "exported_rows_period_start".
 func ShowQuota(shape func(*respond.Report) any, limiters ...*Limiter) http.Handler {
 	if shape == nil {
@@ -41,7 +42,7 @@ func shapeQuota(r *respond.Report) any {
 	var start, end time.Time
 	for i := range r.Standings {
 		st := &r.Standings[i]
-		name := nameOf(r.Standings, i)
+		name := nameOf(r.Standings, i, true)
 		shown[name], shown[name+"_limit"] = st.Result.Used, nil
 		if st.Result.Limit != policy.Unlimited {
 			shown[name+"_limit"] = st.Result.Limit

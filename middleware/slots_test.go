@@ -494,3 +494,110 @@ func TestSlotsInManyWays(t *testing.T) {
 	require.Zero(t, d.Results[0].Used)
 	require.Zero(t, d.Results[0].Queue)
 }
+
+// Check reads nothing of the body, however long it waits.
+func TestCheckLeavesTheBody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New(memstore.Options{})
+		slots := policy.Concurrency(1).WithQueue(5, time.Minute)
+		l := slotted(t, store, slots, nil)
+		g := newGate()
+		first := begin(l.Handler(g), request("/", "a"))
+		<-g.entered
+		time.AfterFunc(time.Second, func() { close(g.leave) })
+		r := httptest.NewRequest("POST", "/", strings.NewReader("hello"))
+		r.Header.Set("X-API-Key", "a")
+		report, err := l.Check(r.WithContext(ratelimit.NewLedger(r.Context())))
+		require.NoError(t, err)
+		require.Nil(t, report.Denial)
+		body, err := io.ReadAll(r.Body)
+		require.NoError(t, err)
+		require.Equal(t, "hello", string(body))
+		<-first
+	})
+}
+
+// Whoever holds the ledger keeps what was taken before.
+func TestHoldAfterCheck(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		store := memstore.New(memstore.Options{})
+		slots := policy.Concurrency(1).WithLease(time.Second)
+		l := slotted(t, store, slots, nil)
+		ctx := ratelimit.NewLedger(t.Context())
+		_, err := l.Check(request("/", "a").WithContext(ctx))
+		require.NoError(t, err)
+		require.NoError(t, ratelimit.SetCost(ctx, "rate", 3))
+		require.EqualValues(t, 1, used(t, store, "api", "slots", hashed("a"), slots), "a cost frees no slot")
+		release := ratelimit.Hold(ctx)
+		time.Sleep(time.Minute)
+		require.EqualValues(t, 1, used(t, store, "api", "slots", hashed("a"), slots))
+		release()
+		require.EqualValues(t, 0, used(t, store, "api", "slots", hashed("a"), slots))
+		require.EqualValues(t, 3, used(t, store, "api", "rate", hashed("a"), policy.PerHour(1000)))
+	})
+}
+
+// A Check that comes as its request ends leaves no slot behind.
+func TestCheckBesideTheEnd(t *testing.T) {
+	t.Parallel()
+	store := memstore.New(memstore.Options{})
+	slots := policy.Concurrency(policy.MaxSlots).WithLease(100 * time.Millisecond)
+	outer, l := rated(t, store, "outer", policy.PerSecond(1_000_000)), slotted(t, store, slots, nil)
+	var wg sync.WaitGroup
+	h := outer.Handler(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		wg.Go(func() { _, _ = l.Check(r) })
+	}))
+	for range 20_000 {
+		get(h, "/", "a")
+	}
+	wg.Wait()
+	require.Eventually(t, func() bool { return used(t, store, "api", "slots", hashed("a"), slots) == 0 }, 5*time.Second, 50*time.Millisecond)
+}
+
+// A request whose client goes on sending is served as soon as it has its slot.
+func TestQueuedStreamIsServed(t *testing.T) {
+	t.Parallel()
+	store := memstore.New(memstore.Options{})
+	slots := policy.Concurrency(1).WithQueue(5, time.Minute)
+	l := slotted(t, store, slots, nil)
+	g := newGate()
+	srv := httptest.NewServer(l.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		rc := http.NewResponseController(w)
+		assert.NoError(t, rc.EnableFullDuplex())
+		_, _ = io.WriteString(w, "ready\n")
+		assert.NoError(t, rc.Flush())
+		body, err := io.ReadAll(r.Body)
+		assert.NoError(t, err)
+		_, _ = w.Write(body)
+	})))
+	defer srv.Close()
+	first := begin(l.Handler(g), request("/", "a"))
+	<-g.entered
+	body, send := io.Pipe()
+	r, err := http.NewRequestWithContext(t.Context(), "POST", srv.URL, body)
+	require.NoError(t, err)
+	r.Header.Set("X-API-Key", "a")
+	responses := make(chan *http.Response, 1)
+	go func() {
+		resp, err := srv.Client().Do(r)
+		assert.NoError(t, err)
+		responses <- resp
+	}()
+	_, err = io.WriteString(send, "one")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		var d policy.Decision
+		c := policy.Charge{Scope: policy.NewScope("api", "slots"), Key: hashed("a"), Limit: slots}
+		require.NoError(t, store.Peek(t.Context(), []policy.Charge{c}, &d))
+		return d.Results[0].Queue == 1
+	}, 5*time.Second, time.Millisecond)
+	close(g.leave)
+	resp := <-responses
+	_, err = io.WriteString(send, "two")
+	require.NoError(t, err)
+	require.NoError(t, send.Close())
+	all, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	require.Equal(t, "ready\nonetwo", string(all))
+	<-first
+}
