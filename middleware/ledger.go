@@ -38,7 +38,7 @@ type ledger struct {
 	context.Context
 
 	mu    sync.Mutex
-	holds int   // handlers under way, and Holds: the last one settles
+	holds int32 // handlers under way, and Holds: the last one settles
 	over  bool  // the last one has
 	first *pass // what was taken, in the order of the limiters
 
