@@ -29,7 +29,6 @@ func TestNumber(t *testing.T) {
 			refused, ok := err.(*ratelimit.CostError)
 			require.True(t, ok, "%s: %v", body, err)
 			require.Equal(t, respond.InvalidCost, refused.Reason)
-			require.NotContains(t, refused.Detail, body+"!")
 			continue
 		}
 		require.NoError(t, err, body)

@@ -155,41 +155,44 @@ func TestBatchesAndQuotas(t *testing.T) {
 
 // What is no batch is refused, and counts as one request.
 func TestBadBodies(t *testing.T) {
-	h := routes(memstore.New(memstore.Options{}), defaults)
-	for i, tt := range []struct {
-		path, body string
-		status     int
-		code       string
-	}{
-		{"events", `{"events":[]}`, 202, ""},
-		{"events", `{"type":"click"}`, 202, ""},
-		{"events", `{"events":[` + strings.Repeat("{},", 100) + `{}]}`, 400, "batch_too_large"},
-		{"events", `{"events":`, 400, "invalid_batch"},
-		{"events", ``, 400, "invalid_batch"},
-		{"frames", frames(51), 400, "batch_too_large"},
-		{"frames", `{}`, 400, "invalid_batch"},
-		{"frames", `[]`, 400, "invalid_batch"},
-	} {
-		w := send(h, "POST", "/v1/sessions/s/"+tt.path, "nus_acme_"+tt.path, tt.body)
-		require.Equal(t, tt.status, w.Code, "%d: %s", i, w.Body)
-		if tt.code != "" {
-			require.Equal(t, tt.code, errorOf(t, w).Code)
+	synctest.Test(t, func(t *testing.T) {
+		h := routes(memstore.New(memstore.Options{}), defaults)
+		for i, tt := range []struct {
+			path, body string
+			status     int
+			code       string
+		}{
+			{"events", `{"events":[]}`, 202, ""},
+			{"events", `{"type":"click"}`, 202, ""},
+			{"events", `{"events":[` + strings.Repeat("{},", 100) + `{}]}`, 400, "batch_too_large"},
+			{"events", `{"events":`, 400, "invalid_batch"},
+			{"events", ``, 400, "invalid_batch"},
+			{"frames", frames(51), 400, "batch_too_large"},
+			{"frames", `{}`, 400, "invalid_batch"},
+			{"frames", `[]`, 400, "invalid_batch"},
+		} {
+			w := send(h, "POST", "/v1/sessions/s/"+tt.path, "nus_acme_"+tt.path, tt.body)
+			require.Equal(t, tt.status, w.Code, "%d: %s", i, w.Body)
+			if tt.code != "" {
+				require.Equal(t, tt.code, errorOf(t, w).Code)
+			}
+			require.NotEmpty(t, w.Header().Get("X-RateLimit-Remaining"))
 		}
-		require.NotEmpty(t, w.Header().Get("X-RateLimit-Remaining"))
-	}
-	for i, body := range []string{``, `{}`, `{"rows":-1}`, `{"rows":1.5}`, `{"rows":"1"}`, `{"rows":1`, `[]`} {
-		w := send(h, "POST", "/v1/exports", "nus_acme_"+strconv.Itoa(i), body)
-		require.Equal(t, 400, w.Code, "%s: %s", body, w.Body)
-		require.NotEmpty(t, errorOf(t, w).Code)
-	}
-	// Each counted: the events are 1,000 a second, the frames 200.
-	limits := send(h, "GET", "/v1/limits", "nus_acme_frames", "").Body.String()
-	var shown map[string]map[string]struct{ Limit, Remaining int }
-	require.NoError(t, json.Unmarshal([]byte(limits), &shown))
-	require.Len(t, shown, 7)
-	require.Less(t, shown["frames"]["per_workspace"].Remaining, 2000)
-	require.Contains(t, send(h, "GET", "/v1/quota", "nus_acme_1", "").Body.String(), `"captured_minutes":0,`)
-	require.Contains(t, send(h, "GET", "/v1/quota", "nus_acme_1", "").Body.String(), `"exported_rows_limit":null`)
+		for i, body := range []string{``, `{}`, `{"rows":-1}`, `{"rows":1.5}`, `{"rows":"1"}`, `{"rows":1`, `[]`} {
+			w := send(h, "POST", "/v1/exports", "nus_acme_"+strconv.Itoa(i), body)
+			require.Equal(t, 400, w.Code, "%s: %s", body, w.Body)
+			require.NotEmpty(t, errorOf(t, w).Code)
+		}
+		// Each counted: the events are 1,000 a second, the frames 200.
+		limits := send(h, "GET", "/v1/limits", "nus_acme_frames", "").Body.String() // no time passes here
+		var shown map[string]map[string]struct{ Limit, Remaining int }
+		require.NoError(t, json.Unmarshal([]byte(limits), &shown))
+		require.Len(t, shown, 7)
+		require.Equal(t, 1997, shown["frames"]["per_workspace"].Remaining)
+		require.Equal(t, 9995, shown["events"]["per_workspace"].Remaining)
+		require.Contains(t, send(h, "GET", "/v1/quota", "nus_acme_1", "").Body.String(), `"captured_minutes":0,`)
+		require.Contains(t, send(h, "GET", "/v1/quota", "nus_acme_1", "").Body.String(), `"exported_rows_limit":null`)
+	})
 }
 
 func TestEveryResponseTells(t *testing.T) {
