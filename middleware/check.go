@@ -16,8 +16,8 @@ import (
 // Denial, but where rules fail open, or the client has gone.
 //
 // Check takes part in the request's ledger: what was counted for this request is
-// not counted again, unless two Checks of it run at once. To charge every message of a long request, give each a
-// ledger of its own:
+// not counted again, unless two Checks of it run at once. To charge every message
+// of a long request, give each a ledger of its own:
 //
 //	report, err := limits.Check(r.WithContext(ratelimit.NewLedger(r.Context())))
 func (l *Limiter) Check(r *http.Request) (*respond.Report, error) {
@@ -32,10 +32,14 @@ func (l *Limiter) Check(r *http.Request) (*respond.Report, error) {
 		err = r.Context().Err()
 	case p.reason != "":
 		report.Denial = p.deny(report)
-	case p.ledger != nil:
-		p.announce()
+	case p.ledger == nil:
 		p.watchQuotas()
+	default:
+		p.announce()
 		led := p.ledger
+		if !led.held() { // else it is watched when it is settled
+			p.watchQuotas()
+		}
 		p.request, p.ledger = nil, nil
 		led.record(p)
 		return report, err

@@ -147,6 +147,13 @@ func (led *ledger) giveBack(r *respond.Report) {
 	}
 }
 
+// held tells whether somebody will settle.
+func (led *ledger) held() bool {
+	led.mu.Lock()
+	defer led.mu.Unlock()
+	return led.holds > 0
+}
+
 // hold counts one more who holds the ledger open. It is false if it is over.
 func (led *ledger) hold() bool {
 	led.mu.Lock()

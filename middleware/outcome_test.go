@@ -222,3 +222,39 @@ func TestQuotaReachedBySettle(t *testing.T) {
 	require.Equal(t, 200, get(h, "/", "a").Code)
 	require.Equal(t, []int{80, 100}, percents)
 }
+
+// So does a Check, once it is sure of what it takes: with nobody to settle it at
+// once, and otherwise in the end.
+func TestQuotaReachedByCheck(t *testing.T) {
+	t.Parallel()
+	heard := 0
+	l := limiter(t, ratelimit.Config{Observe: func(e ratelimit.Event) {
+		if e.Kind == ratelimit.QuotaReached {
+			heard++
+		}
+	}, Rules: []ratelimit.Rule{{
+		Name: "rows", Key: apiKey, Limits: []policy.Limit{policy.Quota(10, policy.Yearly)},
+		Cost: func(*http.Request) (int64, error) { return 9, nil },
+	}}})
+	check := func(r *http.Request) {
+		report, err := l.Check(r)
+		assert.NoError(t, err)
+		assert.Nil(t, report.Denial)
+	}
+	check(request("/", "a"))
+	assert.Equal(t, 1, heard, "no ledger")
+	check(request("/", "b").WithContext(ratelimit.NewLedger(t.Context())))
+	assert.Equal(t, 2, heard, "nobody holds it")
+	ctx := ratelimit.NewLedger(t.Context())
+	release := ratelimit.Hold(ctx)
+	check(request("/", "c").WithContext(ctx))
+	assert.Equal(t, 2, heard, "it may be given back")
+	release()
+	assert.Equal(t, 3, heard)
+	ctx = ratelimit.NewLedger(t.Context())
+	release = ratelimit.Hold(ctx)
+	check(request("/", "d").WithContext(ctx))
+	require.NoError(t, ratelimit.SetCost(ctx, "rows", 1))
+	release()
+	assert.Equal(t, 3, heard, "it has cost less")
+}
