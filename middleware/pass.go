@@ -88,11 +88,15 @@ func (p *pass) decide() {
 // peek asks the store what it would say, and takes nothing.
 func (p *pass) peek() {
 	if p.gather() && len(p.charges) > 0 {
-		ctx, cancel := p.limiter.bounded(p.request.Context())
-		p.judge(p.limiter.store.Peek(ctx, p.charges, &p.decision))
-		cancel()
+		p.judgePeek()
 	}
 	p.refuseCost()
+}
+
+func (p *pass) judgePeek() {
+	ctx, cancel := p.limiter.bounded(p.request.Context())
+	defer cancel()
+	p.judge(p.limiter.store.Peek(ctx, p.charges, &p.decision))
 }
 
 // gather collects the charges of all rules, but for those that the request's
@@ -104,8 +108,8 @@ func (p *pass) gather() bool {
 			return false
 		}
 	}
-	if p.costErr != nil {
-		p.dropSlots()
+	if p.costErr != nil { // a request that is not served needs no slot
+		p.retain(func(l *policy.Limit) bool { return l.Lease() == 0 })
 	}
 	if len(p.charges) > policy.MaxCharges {
 		return p.fault(respond.Misconfigured, policy.CheckCharges(p.charges))
@@ -178,11 +182,11 @@ func (p *pass) refuseCost() {
 	}
 }
 
-// dropSlots leaves out the slots: a request that is not served needs none.
-func (p *pass) dropSlots() {
+// retain keeps the charges of a kind of limit.
+func (p *pass) retain(kind func(*policy.Limit) bool) {
 	n := 0
 	for i := range p.charges {
-		if p.charges[i].Limit.Lease() == 0 {
+		if kind(&p.charges[i].Limit) {
 			p.charges[n], p.rules[n] = p.charges[i], p.rules[i]
 			n++
 		}

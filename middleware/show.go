@@ -42,10 +42,12 @@ func show(limiters []*Limiter, shape func(*respond.Report) any, kind func(*polic
 	limiters = slices.Clone(limiters)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		report := new(respond.Report)
-		for _, l := range limiters {
-			if !l.look(w, r, report, kind) {
+		for rest := limiters; len(rest) > 0; {
+			n := look(w, r, report, rest, kind)
+			if n == 0 {
 				return
 			}
+			rest = rest[n:]
 		}
 		if report.Now.IsZero() {
 			report.Now = time.Now()
@@ -61,53 +63,59 @@ func show(limiters []*Limiter, shape func(*respond.Report) any, kind func(*polic
 	})
 }
 
-// look adds how the caller stands with a limiter's limits of a kind. It is false
-// if it cannot be told, and the request was answered so.
-func (l *Limiter) look(w http.ResponseWriter, r *http.Request, report *respond.Report, kind func(*policy.Limit) bool) bool {
-	p := l.newPass(r, nil)
+// look adds how the caller stands with the limits of a kind: of as many of the
+// limiters as one call of their store tells, which is one at least. It returns how
+// many. That is 0 if it cannot be told, and the request was answered so.
+func look(w http.ResponseWriter, r *http.Request, report *respond.Report, limiters []*Limiter, kind func(*policy.Limit) bool) int {
+	p := limiters[0].newPass(r, nil)
 	defer p.free()
-	p.look(kind)
+	n := p.look(limiters, kind)
 	if p.reason != "" {
 		refused := new(respond.Report)
 		refused.Denial = respond.Deny(p.reason, refused)
-		l.style.Refuse(w, r, refused)
+		p.limiter.style.Refuse(w, r, refused)
 		p.announce()
-		return false
+		return 0
 	}
 	p.tellOwn(report)
-	return true
+	return n
 }
 
-// look asks the store how the request's caller stands.
-func (p *pass) look(kind func(*policy.Limit) bool) {
-	for _, r := range p.limiter.rules {
-		if !p.charge(r, true) {
-			p.rule = r
-			return
+// look asks the store of the first limiter how the request's caller stands, also
+// with those that follow and have the same store.
+func (p *pass) look(limiters []*Limiter, kind func(*policy.Limit) bool) (n int) {
+	for _, l := range limiters {
+		before := len(p.charges)
+		if n > 0 && l.store != p.limiter.store {
+			break
 		}
-	}
-	n := 0
-	for i := range p.charges {
-		if kind(&p.charges[i].Limit) {
-			p.charges[n], p.rules[n] = p.charges[i], p.rules[i]
-			n++
+		p.limiter = l // whose fault it is
+		for _, r := range l.rules {
+			if !p.charge(r, true) {
+				p.rule = r
+				return 0
+			}
 		}
+		p.retain(kind)
+		if len(p.charges) > policy.MaxCharges && before > 0 {
+			p.charges, p.rules = p.charges[:before], p.rules[:before]
+			break
+		}
+		n++
 	}
-	p.charges, p.rules = p.charges[:n], p.rules[:n]
-	if n == 0 {
-		return
+	if len(p.charges) == 0 {
+		return n
 	}
-	ctx, cancel := p.limiter.bounded(p.request.Context())
-	err := p.limiter.store.Peek(ctx, p.charges, &p.decision)
-	cancel()
-	if p.judge(err); p.err != nil { // whatever the rules do without a store
+	p.judgePeek()
+	if p.err != nil { // whatever the rules do without a store
 		p.reason = respond.StoreUnavailable
 	}
+	return n
 }
 
 type limitShown struct {
-	Limit     *int64 `json:"limit"` // null if there is none
-	Remaining *int64 `json:"remaining"`
+	Limit     int64 `json:"limit"`
+	Remaining int64 `json:"remaining"`
 }
 
 // shapeLimits is the shape of limits that ShowLimits has by default.
@@ -120,7 +128,7 @@ func shapeLimits(r *respond.Report) any {
 			rules = map[string]limitShown{}
 			shown[st.Limiter] = rules
 		}
-		rules[nameOf(r.Standings, i, false)] = limitShown{Limit: &st.Result.Limit, Remaining: &st.Result.Remaining}
+		rules[nameOf(r.Standings, i, false)] = limitShown{Limit: st.Result.Limit, Remaining: st.Result.Remaining}
 	}
 	return shown
 }

@@ -3,6 +3,7 @@ package middleware_test
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,4 +106,30 @@ func TestShownLimitsWithoutAStore(t *testing.T) {
 	require.Equal(t, 503, get(l.Limits(), "/", "a").Code)
 	require.Panics(t, func() { ratelimit.ShowLimits(nil) })
 	require.Panics(t, func() { ratelimit.ShowQuota(nil, nil) })
+}
+
+// However many Limiters are shown, each store is asked once, unless there are
+// more limits than it takes at once.
+func TestShownInOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	store, other := newSpy(), newSpy()
+	var limiters []*ratelimit.Limiter
+	many := make([]policy.Limit, policy.MaxCharges-1)
+	for i := range many {
+		many[i] = policy.PerHour(1).Named("l" + strconv.Itoa(i))
+	}
+	for i, s := range []policy.Store{store, store, store, other, store} {
+		limits := []policy.Limit{policy.PerHour(10), policy.PerDay(20)}
+		if i == 2 {
+			limits = many
+		}
+		limiters = append(limiters, rated(t, s, "l"+strconv.Itoa(i), limits...))
+	}
+	var shown map[string]map[string]any
+	require.NoError(t, json.Unmarshal(get(ratelimit.ShowLimits(nil, limiters...), "/", "a").Body.Bytes(), &shown))
+	require.Len(t, shown, 5)
+	require.Len(t, shown["l2"], len(many))
+	require.Len(t, shown["l4"], 2)
+	require.Equal(t, 3, store.peeks, "the first two, the one of many, and the last one")
+	require.Equal(t, 1, other.peeks)
 }
