@@ -22,23 +22,26 @@ func Lost(ctx context.Context) <-chan struct{} {
 	}
 	led.mu.Lock()
 	defer led.mu.Unlock()
+	return led.losing()
+}
+
+// losing returns the channel of Lost. It is called with the lock.
+func (led *ledger) losing() chan struct{} {
 	if led.lost == nil {
 		led.lost = make(chan struct{})
 	}
 	return led.lost
 }
 
-// lose tells who asked for Lost.
+// lose tells who asked for Lost, and who will.
 func (led *ledger) lose() {
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	if led.lost == nil {
-		led.lost = make(chan struct{})
-	}
+	lost := led.losing()
 	select {
-	case <-led.lost:
+	case <-lost:
 	default:
-		close(led.lost)
+		close(lost)
 	}
 }
 

@@ -2,6 +2,7 @@ package middleware
 
 import (
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/felixge/httpsnoop"
@@ -59,12 +60,16 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 		}
 		o.Cost = cost
 		if total := max(0, rule.Settle(r, o)); total != cost {
-			led.setCostOf(l, ticket, rule, total)
+			led.mu.Lock()
+			if p := led.pass(l, ticket); p != nil {
+				p.setCost(rule.Name, total)
+			}
+			led.mu.Unlock()
 		}
 	}
 }
 
-// costOf returns what a rule has cost so far.
+// costOf returns what a rule has cost so far. It is false if it took nothing.
 func (led *ledger) costOf(l *Limiter, ticket policy.Ticket, r *rule) (cost int64, ok bool) {
 	led.mu.Lock()
 	defer led.mu.Unlock()
@@ -72,27 +77,14 @@ func (led *ledger) costOf(l *Limiter, ticket policy.Ticket, r *rule) (cost int64
 	if p == nil {
 		return 0, false
 	}
-	for i := range p.rules {
-		if p.rules[i] == r {
-			if p.totals != nil {
-				return p.totals[i], true
-			}
-			return p.charges[i].Units, true
-		}
+	i := slices.Index(p.rules, r)
+	switch {
+	case i < 0:
+		return 0, false
+	case p.totals != nil:
+		return p.totals[i], true
 	}
-	return 0, false
-}
-
-func (led *ledger) setCostOf(l *Limiter, ticket policy.Ticket, r *rule, total int64) {
-	led.mu.Lock()
-	defer led.mu.Unlock()
-	if p := led.pass(l, ticket); p != nil {
-		for i := range p.rules {
-			if p.rules[i] == r {
-				p.setTotal(i, total)
-			}
-		}
-	}
+	return p.charges[i].Units, true
 }
 
 // pass returns what a limiter took by a ticket, or nil. It is called with the

@@ -297,6 +297,18 @@ func (p *pass) took(c *policy.Charge) bool {
 	return false
 }
 
+// setCost sets what the charges of a rule should have taken, and tells whether it
+// has any.
+func (p *pass) setCost(rule string, total int64) (any bool) {
+	for i, r := range p.rules {
+		if r.Name == rule {
+			p.setTotal(i, total)
+			any = true
+		}
+	}
+	return any
+}
+
 // setTotal sets what the i-th charge should have taken.
 func (p *pass) setTotal(i int, total int64) {
 	if p.totals == nil {

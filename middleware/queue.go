@@ -18,12 +18,12 @@ func (p *pass) queue() {
 	client := p.request.Context()
 	i := p.queued()
 	rule, charge := p.rules[i], &p.charges[i]
-	length, wait := charge.Limit.Queue()
+	_, wait := charge.Limit.Queue()
 	expected := rule.expect(p.decision.Results[i].Queue, charge.Limit.N())
 	if deadline, ok := client.Deadline(); ok {
 		wait = min(wait, time.Until(deadline))
 	}
-	if length > 0 && expected > wait {
+	if expected > wait {
 		p.leave(i, expected)
 		return
 	}
@@ -80,14 +80,14 @@ func (p *pass) age(d time.Duration) {
 // store had, asks for another.
 const maxRequeues = 3
 
-// queued returns which charge waits.
+// queued returns which charge waits, or -1.
 func (p *pass) queued() int {
 	for i := range p.decision.Results {
 		if p.decision.Results[i].Verdict == policy.Queued {
 			return i
 		}
 	}
-	return -1 // judge has seen that there is one
+	return -1
 }
 
 // requeue asks for a place again. The request's other charges are held on.

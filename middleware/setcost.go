@@ -45,12 +45,7 @@ func (led *ledger) setCost(rule string, total int64) (known, over bool) {
 		if !p.decided {
 			continue
 		}
-		for i, r := range p.rules {
-			if r.Name == rule {
-				over = over || p.settled
-				p.setTotal(i, total)
-			}
-		}
+		over = p.setCost(rule, total) && p.settled || over
 	}
 	over = over || !known && led.over
 	led.mu.Unlock()

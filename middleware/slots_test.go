@@ -33,6 +33,15 @@ func slotted(t *testing.T, store policy.Store, slots policy.Limit, observe func(
 	}})
 }
 
+// waiting returns how many wait for a slot of the key "a".
+func waiting(t *testing.T, store policy.Store, slots policy.Limit) int64 {
+	t.Helper()
+	var d policy.Decision
+	c := policy.Charge{Scope: policy.NewScope("api", "slots"), Key: hashed("a"), Limit: slots}
+	require.NoError(t, store.Peek(context.Background(), []policy.Charge{c}, &d))
+	return d.Results[0].Queue
+}
+
 // A gate is a handler that lets nobody out until it is told to.
 type gate struct {
 	entered chan *http.Request
@@ -245,12 +254,6 @@ func TestQueueIsLeftByWhoDisconnects(t *testing.T) {
 			slots := policy.Concurrency(1).WithQueue(5, time.Minute)
 			g := newGate()
 			h := slotted(t, store, slots, nil).Handler(g)
-			waiting := func() int64 {
-				var d policy.Decision
-				c := policy.Charge{Scope: policy.NewScope("api", "slots"), Key: hashed("a"), Limit: slots}
-				require.NoError(t, store.Peek(t.Context(), []policy.Charge{c}, &d))
-				return d.Results[0].Queue
-			}
 			srv := httptest.NewServer(h)
 			defer srv.Close()
 			first := begin(h, request("/", "a"))
@@ -259,9 +262,9 @@ func TestQueueIsLeftByWhoDisconnects(t *testing.T) {
 			require.NoError(t, err)
 			_, err = io.WriteString(conn, body)
 			require.NoError(t, err)
-			require.Eventually(t, func() bool { return waiting() == 1 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return waiting(t, store, slots) == 1 }, 5*time.Second, time.Millisecond)
 			require.NoError(t, conn.Close())
-			require.Eventually(t, func() bool { return waiting() == 0 }, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return waiting(t, store, slots) == 0 }, 5*time.Second, time.Millisecond)
 			require.EqualValues(t, 1, used(t, store, "api", "rate", hashed("a"), policy.PerHour(1000)))
 			close(g.leave)
 			<-first
@@ -301,12 +304,7 @@ func TestQueuedBodyIsWhole(t *testing.T) {
 					done <- resp.StatusCode
 				}
 			}()
-			require.Eventually(t, func() bool {
-				var d policy.Decision
-				c := policy.Charge{Scope: policy.NewScope("api", "slots"), Key: hashed("a"), Limit: slots}
-				require.NoError(t, store.Peek(t.Context(), []policy.Charge{c}, &d))
-				return d.Results[0].Queue == 1
-			}, 5*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return waiting(t, store, slots) == 1 }, 5*time.Second, time.Millisecond)
 			close(g.leave)
 			require.Equal(t, 200, <-done)
 			<-first
@@ -488,11 +486,8 @@ func TestSlotsInManyWays(t *testing.T) {
 	}
 	wg.Wait()
 	require.LessOrEqual(t, most.Load(), int64(10))
-	var d policy.Decision
-	c := policy.Charge{Scope: policy.NewScope("api", "slots"), Key: hashed("a"), Limit: slots}
-	require.NoError(t, store.Peek(t.Context(), []policy.Charge{c}, &d))
-	require.Zero(t, d.Results[0].Used)
-	require.Zero(t, d.Results[0].Queue)
+	require.Zero(t, used(t, store, "api", "slots", hashed("a"), slots))
+	require.Zero(t, waiting(t, store, slots))
 }
 
 // Check reads nothing of the body, however long it waits.
@@ -585,12 +580,7 @@ func TestQueuedStreamIsServed(t *testing.T) {
 	}()
 	_, err = io.WriteString(send, "one")
 	require.NoError(t, err)
-	require.Eventually(t, func() bool {
-		var d policy.Decision
-		c := policy.Charge{Scope: policy.NewScope("api", "slots"), Key: hashed("a"), Limit: slots}
-		require.NoError(t, store.Peek(t.Context(), []policy.Charge{c}, &d))
-		return d.Results[0].Queue == 1
-	}, 5*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return waiting(t, store, slots) == 1 }, 5*time.Second, time.Millisecond)
 	close(g.leave)
 	resp := <-responses
 	_, err = io.WriteString(send, "two")

@@ -9,7 +9,6 @@ package main
 import (
 	"errors"
 	"flag"
-	"fmt"
 	"net/http"
 	"strconv"
 
@@ -89,5 +88,3 @@ func (n *number) Set(s string) error {
 	*n = number(v)
 	return nil
 }
-
-func (n *number) Get() any { return fmt.Sprint(n) }
