@@ -8,14 +8,15 @@ import (
 	"net/http"
 	"slices"
 	"sync"
-	"sync/atomic"
 )
 
 // A keptBody is a request's body that keeps what was read of it, so that its
 // items can be counted before a handler reads it from its start.
 type keptBody struct {
+	reading sync.Mutex    // of the rest; taken before mu, which is not held meanwhile but to count
+	rest    io.ReadCloser // what is not read yet
+
 	mu   sync.Mutex
-	rest io.ReadCloser // what is not read yet
 	kept []byte
 	err  error // why no more can be read of the rest
 	end  bool  // it is that there is no more
@@ -23,8 +24,6 @@ type keptBody struct {
 	at     int  // how many of the kept bytes the handler has read
 	past   bool // it has read of the rest, which is not kept then
 	closed bool
-
-	handed atomic.Bool // reading ahead is over
 
 	tallies  []tally
 	oneTally [1]tally
@@ -61,6 +60,8 @@ func keep(r *http.Request) *keptBody {
 // items counts the items under a field, once. A body of more bytes than the
 // limit is an http.MaxBytesError.
 func (b *keptBody) items(ctx context.Context, limit int64, field string) (int64, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := b.fill(ctx, limit); err != nil {
@@ -81,23 +82,37 @@ func (b *keptBody) items(ctx context.Context, limit int64, field string) (int64,
 
 // whole returns the bytes of a body that has no more than the limit.
 func (b *keptBody) whole(ctx context.Context, limit int64) ([]byte, error) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	err := b.fill(ctx, limit)
 	return b.kept, err
 }
 
-// ahead reads the rest, up to one byte more than the limit, until the body is
-// handed over.
+// ahead reads the rest, up to the limit or until the handler does. What has come
+// is the handler's meanwhile.
 func (b *keptBody) ahead(limit int64) {
-	for more := true; more && !b.handed.Load(); {
-		b.mu.Lock()
-		more = b.err == nil && !b.past && int64(len(b.kept)) <= limit
-		if more {
-			b.chunk(limit)
-		}
-		b.mu.Unlock()
+	chunk := make([]byte, 4<<10)
+	for b.aheadOnce(limit, chunk) {
 	}
+}
+
+func (b *keptBody) aheadOnce(limit int64, chunk []byte) (more bool) {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	b.mu.Lock()
+	more = b.err == nil && !b.past && int64(len(b.kept)) < limit
+	b.mu.Unlock()
+	if !more {
+		return false
+	}
+	n, err := b.rest.Read(chunk)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.kept = append(b.kept, chunk[:n]...)
+	b.err, b.end = err, err == io.EOF
+	return true
 }
 
 // json tells whether what is kept is JSON.
@@ -113,7 +128,16 @@ func (b *keptBody) fill(ctx context.Context, limit int64) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		b.chunk(limit)
+		if len(b.kept) == cap(b.kept) {
+			b.kept = slices.Grow(b.kept, max(512, cap(b.kept)))
+		}
+		room := b.kept[len(b.kept):cap(b.kept)]
+		if most := limit - int64(len(b.kept)); most < int64(len(room)) {
+			room = room[:most+1]
+		}
+		n, err := b.rest.Read(room)
+		b.kept = b.kept[:len(b.kept)+n]
+		b.err, b.end = err, err == io.EOF
 	}
 	switch {
 	case int64(len(b.kept)) > limit:
@@ -126,39 +150,17 @@ func (b *keptBody) fill(ctx context.Context, limit int64) error {
 	return nil
 }
 
-// chunk reads once, up to one byte more than the limit in all.
-func (b *keptBody) chunk(limit int64) {
-	if len(b.kept) == cap(b.kept) {
-		b.kept = slices.Grow(b.kept, max(512, cap(b.kept)))
-	}
-	room := b.kept[len(b.kept):cap(b.kept)]
-	if most := limit - int64(len(b.kept)); most < int64(len(room)) {
-		room = room[:most+1]
-	}
-	n, err := b.rest.Read(room)
-	b.kept = b.kept[:len(b.kept)+n]
-	b.err, b.end = err, err == io.EOF
-}
-
 // Read reads what is kept, and then the rest.
 func (b *keptBody) Read(p []byte) (int, error) {
-	b.mu.Lock()
-	if b.closed {
-		b.mu.Unlock()
-		return 0, http.ErrBodyReadAfterClose
+	if n, ok, err := b.readKept(p, false); ok {
+		return n, err
 	}
-	if b.at < len(b.kept) {
-		n := copy(p, b.kept[b.at:])
-		b.at += n
-		b.mu.Unlock()
-		return n, nil
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	// More may have been read ahead until it was this reader's turn.
+	if n, ok, err := b.readKept(p, true); ok {
+		return n, err
 	}
-	if b.err != nil {
-		defer b.mu.Unlock()
-		return 0, b.err
-	}
-	b.past = true
-	b.mu.Unlock()
 	n, err := b.rest.Read(p)
 	if err != nil {
 		b.mu.Lock()
@@ -166,6 +168,25 @@ func (b *keptBody) Read(p []byte) (int, error) {
 		b.mu.Unlock()
 	}
 	return n, err
+}
+
+// readKept reads what is kept, or why there is no more. It is false if there may
+// be: then the rest is the handler's to read, if it wants to go past what is kept.
+func (b *keptBody) readKept(p []byte, past bool) (n int, ok bool, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case b.closed:
+		return 0, true, http.ErrBodyReadAfterClose
+	case b.at < len(b.kept):
+		n = copy(p, b.kept[b.at:])
+		b.at += n
+		return n, true, nil
+	case b.err != nil:
+		return 0, true, b.err
+	}
+	b.past = b.past || past
+	return 0, false, nil
 }
 
 // Close ends reading. It closes the body below only at its end. Before that, it

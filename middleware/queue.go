@@ -40,7 +40,6 @@ func (p *pass) queue() {
 	switch {
 	case client.Err() != nil:
 	case err == nil && result.Verdict == policy.Allowed:
-		p.ahead.handOver()
 		p.decision.Results[i], p.decision.Verdict = result, policy.Allowed
 	case err == nil, errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
 		p.leave(i, expected)
@@ -48,7 +47,6 @@ func (p *pass) queue() {
 		p.giveBack(client)
 		p.err, p.decided, p.reason, p.rule = err, false, respond.StoreUnavailable, rule
 	default:
-		p.ahead.handOver()
 		p.err, p.decision.Verdict = err, policy.Allowed
 	}
 }
@@ -140,10 +138,7 @@ func (r *rule) expect(place, n int64) time.Duration {
 
 // An ahead is a small body that is read while its request waits: net/http
 // notices that a client of HTTP/1 has gone only once the body has been read.
-type ahead struct {
-	body *keptBody
-	done chan struct{}
-}
+type ahead struct{ done chan struct{} }
 
 // maxAhead is the largest body that is read ahead. Of a larger one the end of
 // its client is noticed at the end of the wait.
@@ -159,20 +154,12 @@ func readAhead(r *http.Request) *ahead {
 	if body == nil {
 		return nil
 	}
-	a := &ahead{body, make(chan struct{})}
+	a := &ahead{make(chan struct{})}
 	go func() {
 		defer close(a.done)
 		body.ahead(maxAhead)
 	}()
 	return a
-}
-
-// handOver leaves the rest of the body to the handler, who need not wait for a
-// client that sends more when it has been answered.
-func (a *ahead) handOver() {
-	if a != nil {
-		a.body.handed.Store(true)
-	}
 }
 
 // abandon ends the reading, for a request that was not served and is answered. The

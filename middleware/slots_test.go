@@ -561,9 +561,16 @@ func TestQueuedStreamIsServed(t *testing.T) {
 		assert.NoError(t, rc.EnableFullDuplex())
 		_, _ = io.WriteString(w, "ready\n")
 		assert.NoError(t, rc.Flush())
-		body, err := io.ReadAll(r.Body)
-		assert.NoError(t, err)
-		_, _ = w.Write(body)
+		buf := make([]byte, 16)
+		for {
+			n, err := r.Body.Read(buf)
+			_, _ = w.Write(buf[:n])
+			_ = rc.Flush()
+			if err != nil {
+				assert.ErrorIs(t, err, io.EOF)
+				return
+			}
+		}
 	})))
 	defer srv.Close()
 	first := begin(l.Handler(g), request("/", "a"))
@@ -583,11 +590,35 @@ func TestQueuedStreamIsServed(t *testing.T) {
 	require.Eventually(t, func() bool { return waiting(t, store, slots) == 1 }, 5*time.Second, time.Millisecond)
 	close(g.leave)
 	resp := <-responses
+	answer := make([]byte, len("ready\none"))
+	_, err = io.ReadFull(resp.Body, answer) // before more is sent
+	require.NoError(t, err)
+	require.Equal(t, "ready\none", string(answer))
 	_, err = io.WriteString(send, "two")
 	require.NoError(t, err)
 	require.NoError(t, send.Close())
-	all, err := io.ReadAll(resp.Body)
+	rest, err := io.ReadAll(resp.Body)
 	require.NoError(t, err)
-	require.Equal(t, "ready\nonetwo", string(all))
+	require.Equal(t, "two", string(rest))
 	<-first
+}
+
+// What is told after a wait is as of its end.
+func TestFieldsAfterAWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := limiter(t, ratelimit.Config{
+			Style: respond.Style{Fields: []respond.FieldWriter{respond.RateLimit}},
+			Rules: []ratelimit.Rule{
+				{Name: "rate", Key: apiKey, Limits: []policy.Limit{policy.FixedWindow(100, time.Minute)}},
+				{Name: "slots", Key: apiKey, Limits: []policy.Limit{policy.Concurrency(1).WithQueue(5, time.Minute)}},
+			},
+		})
+		g := newGate()
+		first := begin(l.Handler(g), request("/", "a"))
+		<-g.entered
+		time.AfterFunc(40*time.Second, func() { close(g.leave) })
+		w := get(l.Handler(&served{}), "/", "a")
+		require.Contains(t, w.Header().Get("RateLimit"), `"rate";r=98;t=20`)
+		<-first
+	})
 }
