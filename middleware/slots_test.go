@@ -588,6 +588,9 @@ func TestQueuedStreamIsServed(t *testing.T) {
 	_, err = io.WriteString(send, "one")
 	require.NoError(t, err)
 	require.Eventually(t, func() bool { return waiting(t, store, slots) == 1 }, 5*time.Second, time.Millisecond)
+	// So that what was sent has been read, and more is awaited: without the pause
+	// the test proves less, and fails no sooner.
+	time.Sleep(100 * time.Millisecond)
 	close(g.leave)
 	resp := <-responses
 	answer := make([]byte, len("ready\none"))
