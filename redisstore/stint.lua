@@ -136,12 +136,27 @@ end
 -- stint's is false.
 local values, dirty = {}, {}
 
--- Drops the states of v that no longer matter. Returns how many numbers are left
--- then, and the end of the last state.
+-- Where the state of id begins in v, or would if it were added.
+local function find(v, id)
+  local o = 2
+  local other = v[o]
+  while other and other ~= id do
+    o = o + 5
+    other = v[o]
+  end
+  return o
+end
+
+-- Drops the states of v that no longer matter, and with them their leases: whose
+-- end alone drops them not, since only their limit's transitions do. Returns how
+-- many numbers are left then, and the end of the last state.
 local function trim(v)
   local size, n, last = #v, 1, 0
   for o = 2, size, 5 do
-    local ends = v[o + 1] + v[o + 2]
+    local id, at = v[o], o
+    if id < 0 then at = find(v, id < -WAITS and -id - WAITS or -id) end
+    -- Of a state that was moved down a copy may be left, but behind it.
+    local ends = v[at] and v[at + 1] + v[at + 2] or 0
     if ends + GRACE > now then
       if ends > last then last = ends end
       if n + 1 < o then
@@ -190,17 +205,6 @@ for i = 1, q[2] do
     PERIOD[i] = cursor
     cursor = cursor + 5
   end
-end
-
--- Where the state of id begins in v, or would if it were added.
-local function find(v, id)
-  local o = 2
-  local other = v[o]
-  while other and other ~= id do
-    o = o + 5
-    other = v[o]
-  end
-  return o
 end
 
 -- The two numbers a + b/w - (c + d/w), or zero if that is negative.
@@ -773,6 +777,12 @@ end
 -- Writes the numbers of open leases to their value.
 local function bookslots(s)
   if not s.changed or s.reset then return end
+  if not s.big then -- its clock has passed the leases that have ended
+    local v, t = s.v, s.t
+    for o = 2, #v, 5 do
+      if (v[o] == s.holds or v[o] == s.waits) and v[o + 1] + v[o + 2] <= t then kill(v, o) end
+    end
+  end
   local left, a, b = s.last - s.t, 0, 0
   if s.held + s.waiting == 0 then
     left = 0
