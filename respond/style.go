@@ -31,6 +31,11 @@ type Style struct {
 	// CORS middleware has to stand outside the limiter.
 	ExposeFields bool
 
+	// DetailsOn names a header field, and a query parameter, by which a client
+	// asks for details, such as the parts of its request's cost: it is there,
+	// whatever it says. Empty means that nobody gets them. See [Points].
+	DetailsOn string
+
 	// Header has further fields of refused responses. It may say a Cache-Control
 	// of its own; without that, refusals say no-store.
 	Header http.Header
@@ -52,6 +57,11 @@ func (s *Style) Validate() error {
 		return fmt.Errorf("respond: Status %d: write 429, or 409 for clients that were promised it", s.Status)
 	case s.RetryJitter < 0:
 		return fmt.Errorf("respond: RetryJitter %v: write zero or more: a client is never called back too early", s.RetryJitter)
+	}
+	for i := range len(s.DetailsOn) {
+		if !isTokenChar(s.DetailsOn[i]) {
+			return fmt.Errorf("respond: DetailsOn %.80q: write letters, digits and hyphens", s.DetailsOn)
+		}
 	}
 	if err := validate(s.Refusal); err != nil {
 		return err
@@ -154,7 +164,7 @@ func (s *Style) told(r *Report) *Report {
 	if d == nil {
 		d = Deny("", r)
 	}
-	return &Report{Now: r.Now, Standings: r.Standings, Denial: d.told(s.Status, s.RetryJitter)}
+	return &Report{Now: r.Now, Standings: r.Standings, Details: r.Details, Denial: d.told(s.Status, s.RetryJitter)}
 }
 
 var (
