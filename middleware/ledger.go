@@ -42,6 +42,9 @@ type ledger struct {
 	over  bool  // the last one has
 	first *pass // what was taken, in the order of the limiters
 
+	stale bool // costs were set since the header fields were written
+	apart bool // there was a Hold: SetCost leaves the fields alone
+
 	lost chan struct{} // closed when a slot was lost; nil if nobody asked
 }
 
@@ -162,6 +165,7 @@ func (led *ledger) hold() bool {
 		return false
 	}
 	led.keep()
+	led.apart = true
 	return true
 }
 
@@ -182,6 +186,12 @@ func (led *ledger) keep() {
 	}
 }
 
+// end is release for the handler whose response it is.
+func (led *ledger) end() {
+	led.writeFields()
+	led.release()
+}
+
 // release settles, after the last handler and the last Hold.
 func (led *ledger) release() {
 	led.mu.Lock()
@@ -191,7 +201,7 @@ func (led *ledger) release() {
 		return
 	}
 	p := led.first
-	led.first, led.over = nil, true
+	led.first, led.over, led.stale, led.apart = nil, true, false, false
 	led.mu.Unlock()
 	for p != nil {
 		next := p.next

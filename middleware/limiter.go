@@ -98,7 +98,8 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	if p.decided && p.err == nil {
 		p.report.Standings = p.report.Standings[:0]
 		p.tell(&p.report)
-		l.style.WriteFields(w.Header(), &p.report)
+		p.header = w.Header()
+		l.style.WriteFields(p.header, &p.report)
 	}
 	p.announce()
 	// Once the ledger has the pass, another goroutine of the request may end it.
@@ -106,11 +107,12 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	p.request, p.ledger = nil, nil
 	if led == nil {
 		r, led = open(r, p)
+		defer led.end() // also after a panic
 	} else {
 		led.enter()
 		led.record(p)
+		defer led.release()
 	}
-	defer led.release() // also after a panic
 	if observed {
 		l.observed(led, ticket, w, r, next)
 		return

@@ -59,10 +59,11 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 			continue
 		}
 		o.Cost = cost
-		if total := max(0, rule.Settle(r, o)); total != cost {
+		if total := max(rule.MinCost, rule.Settle(r, o)); total != cost {
 			led.mu.Lock()
 			if p := led.pass(l, ticket); p != nil {
-				p.setCost(rule.Name, total)
+				p.setCost(rule.Name, total, nil)
+				led.stale = true
 			}
 			led.mu.Unlock()
 		}
@@ -78,13 +79,10 @@ func (led *ledger) costOf(l *Limiter, ticket policy.Ticket, r *rule) (cost int64
 		return 0, false
 	}
 	i := slices.Index(p.rules, r)
-	switch {
-	case i < 0:
+	if i < 0 {
 		return 0, false
-	case p.totals != nil:
-		return p.totals[i], true
 	}
-	return p.charges[i].Units, true
+	return p.total(i), true
 }
 
 // pass returns what a limiter took by a ticket, or nil. It is called with the

@@ -108,8 +108,8 @@ func Example_points() {
 	call(r, "POST", "/graphql", "X-Account", "acme")
 	call(r, "POST", "/graphql", "X-Account", "acme")
 	// Output:
-	// POST /graphql: 200, 960 of 1000 left
-	// POST /graphql: 200, 820 of 1000 left
+	// POST /graphql: 200, 860 of 1000 left
+	// POST /graphql: 200, 720 of 1000 left
 }
 
 func Example_quotas() {

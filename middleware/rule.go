@@ -55,6 +55,17 @@ type Rule struct {
 	// corrected with [SetCost].
 	Cost func(*http.Request) (int64, error)
 
+	// Costs says the same part by part, in place of Cost, as by [CostsBy]: a
+	// request takes what the parts add up to. [respond.Points] tells clients of
+	// them. Nil means Cost.
+	Costs *Costing
+
+	// MinCost is the least that a request costs, whatever Cost, Costs, Settle and
+	// [SetCost] say. Among parts, what is missing is called minimum. A request
+	// that Cost or Costs refuses with a [CostError] is charged it too. Zero means
+	// that there is no minimum.
+	MinCost int64
+
 	// Settle says what a request has cost in the end, by its [Outcome], where that
 	// differs from Cost: nothing if the server failed, say, or as much as was
 	// written. It is called when the handler has returned, after any [SetCost],
@@ -146,6 +157,10 @@ func (l *Limiter) checkRule(r *Rule) error {
 		return errors.New(`no Key: write one, such as ratelimit.Header("X-API-Key")`)
 	case len(r.Limits) == 0 && r.LimitsFor == nil:
 		return errors.New("no Limits: write at least one, such as policy.PerMinute(60), or LimitsFor")
+	case r.Cost != nil && r.Costs != nil:
+		return errors.New("both Cost and Costs: write one of them")
+	case r.MinCost < 0 || r.MinCost > policy.MaxUnits:
+		return fmt.Errorf("MinCost %d: write one from 0 to %d", r.MinCost, int64(policy.MaxUnits))
 	case r.Fail > FailClosed:
 		return fmt.Errorf("mode of failure %s: write FailOpen or FailClosed in Fail", r.Fail)
 	}
@@ -188,7 +203,15 @@ func (r *rule) keyFor(req *http.Request) (key, partition string, err error) {
 	return key, partition, nil
 }
 
-// costOf returns the units that a request takes.
+// noParts returns no parts, of a rule that knows parts, or nil.
+func (r *rule) noParts() Costs {
+	if r.Costs == nil {
+		return nil
+	}
+	return Costs{}
+}
+
+// costOf returns the units that a request takes by Cost.
 func (r *rule) costOf(req *http.Request) (int64, error) {
 	if r.Cost == nil {
 		return 1, nil
