@@ -132,6 +132,41 @@ func ExampleFields() {
 	// Ratelimit-Reset: 12
 }
 
+func ExamplePoints() {
+	style := respond.Style{
+		Fields:    []respond.FieldWriter{respond.Points{Status: "X-Ratelimit-Status", Details: "X-Ratelimit-Cost-Details"}},
+		DetailsOn: "cost-debug",
+	}
+	var costs respond.Costs
+	costs.Add("session", 10)
+	costs.Add("normal", 50)
+	costs.Add("products", 7)
+	costs.Add("segments", 4)
+	limit, now := policy.TokenBucket(10_000, time.Second), time.Now()
+	_, result := limit.Take(policy.State{}, now.UnixMicro(), costs.Sum())
+	report := &respond.Report{
+		Now:       now,
+		Standings: []respond.Standing{{Rule: "recommendations", Limit: limit, Result: result, Cost: costs.Sum(), Parts: costs}},
+		Details:   true, // the request has a header field, or a parameter, cost-debug
+	}
+	h := http.Header{}
+	style.WriteFields(h, report)
+	showFields(h)
+	// Output:
+	// X-Ratelimit-Cost-Details: session=10,normal=50,products=7,segments=4
+	// X-Ratelimit-Status: {"requestCost":71,"maximumAvailable":10000,"currentlyAvailable":9929,"restoreRate":10000}
+}
+
+func ExampleCosts() {
+	var c respond.Costs
+	c.Add("search", 600)
+	c.Add("facets", 20)
+	c.Add("facets", 30)
+	fmt.Println(c, c.Sum())
+	// Output:
+	// [{search 600} {facets 50}] 650
+}
+
 func ExampleJSON() {
 	show(respond.Style{
 		Fields: []respond.FieldWriter{},
