@@ -73,7 +73,6 @@ func TestFieldsAfterSettle(t *testing.T) {
 		"in parts": {func(t *testing.T, w http.ResponseWriter, r *http.Request) {
 			c := ratelimit.Costs{{Name: "a", Points: 30}, {Name: "c", Points: 2}}
 			assert.NoError(t, ratelimit.SetCosts(r.Context(), "points", c))
-			c[0].Points = 7 // it is kept as it was
 			w.WriteHeader(201)
 		}, nil, status{201, 32, 100, 68, "a=30,c=2", ""}, 32},
 		"in too few parts": {func(t *testing.T, w http.ResponseWriter, r *http.Request) {
@@ -113,6 +112,13 @@ func TestFieldsAfterSettle(t *testing.T) {
 			defer cancel()
 			set(t, r.WithContext(ctx), 15)
 		}, nil, status{200, 15, 100, 85, "settled=15", ""}, 15},
+		"in parts, told in the end": {func(t *testing.T, _ http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithCancel(r.Context())
+			defer cancel()
+			c := ratelimit.Costs{{Name: "a", Points: 30}, {Name: "c", Points: 2}}
+			assert.NoError(t, ratelimit.SetCosts(ctx, "points", c))
+			c[0].Points = 7 // nobody sees it
+		}, nil, status{200, 32, 100, 68, "a=30,c=2", ""}, 32},
 		"by the outcome": {func(*testing.T, http.ResponseWriter, *http.Request) {}, half,
 			status{200, 20, 100, 80, "settled=20", ""}, 20},
 		"by the outcome, of what was sent": {func(_ *testing.T, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(202) }, half,
@@ -141,7 +147,7 @@ func TestFieldsAfterSettleOfStackedLimiters(t *testing.T) {
 	t.Parallel()
 	style := respond.Style{Fields: []respond.FieldWriter{respond.Fields{Used: "X-Outer"}}}
 	outer := limiter(t, ratelimit.Config{Name: "outer", Style: style, Rules: []ratelimit.Rule{
-		{Name: "points", Key: apiKey, Limits: []policy.Limit{policy.PerHour(1000)}, Costs: ratelimit.CostsBy(recommendation)},
+		{Name: "points", Key: apiKey, Limits: []policy.Limit{policy.PerHour(90)}, Costs: ratelimit.CostsBy(recommendation)},
 	}})
 	inner := budget(t, memstore.New(memstore.Options{}), policy.PerHour(100), ratelimit.Rule{})
 	var total int64
@@ -162,8 +168,8 @@ func TestFieldsAfterSettleOfStackedLimiters(t *testing.T) {
 		h.ServeHTTP(w, request("/?a=10", "a"))
 		resp := w.Result()
 		assert.Equal(t, fmt.Sprint(before+total), resp.Header.Get("X-Outer"))
-		assert.Equal(t, status{Code: 200, Cost: total, Max: 100, Available: 100 - before - total}, read(t, resp))
-		assert.Equal(t, fmt.Sprint(100-before-total), resp.Header.Get("X-Ratelimit-Remaining"), "the tightest of both")
+		assert.Equal(t, status{Code: 200, Cost: total, Max: 90, Available: 90 - before - total}, read(t, resp), "the tightest of both")
+		assert.Equal(t, fmt.Sprint(90-before-total), resp.Header.Get("X-Ratelimit-Remaining"))
 	}
 }
 

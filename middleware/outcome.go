@@ -59,7 +59,7 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 			continue
 		}
 		o.Cost = cost
-		if total := max(0, rule.Settle(r, o)); max(total, rule.MinCost) != cost {
+		if total := max(0, rule.Settle(r, o)); total != cost {
 			led.mu.Lock()
 			if p := led.pass(l, ticket); p != nil {
 				p.setCost(rule.Name, total, nil)
