@@ -39,7 +39,7 @@ func TestBooksBalance(t *testing.T) {
 	})
 	t.Run("Redis", func(t *testing.T) {
 		t.Parallel()
-		balance(t, redisstore.New(redistest.Start(t).Client(t)))
+		balance(t, redisstore.Options{Timeout: 30 * time.Second}.New(redistest.Start(t).Client(t)))
 	})
 }
 
