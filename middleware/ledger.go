@@ -40,10 +40,9 @@ type ledger struct {
 	mu    sync.Mutex
 	holds int32 // handlers under way, and Holds: the last one settles
 	over  bool  // the last one has
+	stale bool  // costs were set since the header fields were written
+	apart bool  // there was a Hold: SetCost leaves the fields alone
 	first *pass // what was taken, in the order of the limiters
-
-	stale bool // costs were set since the header fields were written
-	apart bool // there was a Hold: SetCost leaves the fields alone
 
 	lost chan struct{} // closed when a slot was lost; nil if nobody asked
 }

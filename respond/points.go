@@ -94,7 +94,7 @@ func (p Points) Validate() error {
 		}
 		for j := range len(name) {
 			if !isNameChar(name[j]) {
-				return fmt.Errorf("respond: Points: name %.80q: write letters, digits, or any of -_./:", name)
+				return fmt.Errorf("respond: Points: name %.80q: write letters, digits, or any of :-_./", name)
 			}
 		}
 	}

@@ -187,12 +187,12 @@ func TestPointsRestoreRate(t *testing.T) {
 func TestPointsValidate(t *testing.T) {
 	t.Parallel()
 	for want, p := range map[string]respond.Points{
-		"Points without a name":                           {},
-		`field name "a b": write letters`:                 {Status: "a b"},
-		`field name "Content-Length"`:                     {Status: "X-S", Details: "content-length"},
-		`two fields named "x-s"`:                          {Status: "x-s", Details: "X-S"},
-		`Points says "restoreRate" twice`:                 {Status: "X-S", Cost: "restoreRate"},
-		`name "a\"b": write letters, digits, or any of -`: {Status: "X-S", Cost: `a"b`},
+		"Points without a name":                            {},
+		`field name "a b": write letters`:                  {Status: "a b"},
+		`field name "Content-Length"`:                      {Status: "X-S", Details: "content-length"},
+		`two fields named "x-s"`:                           {Status: "x-s", Details: "X-S"},
+		`Points says "restoreRate" twice`:                  {Status: "X-S", Cost: "restoreRate"},
+		`name "a\"b": write letters, digits, or any of :-`: {Status: "X-S", Cost: `a"b`},
 	} {
 		style := respond.Style{Fields: []respond.FieldWriter{p}}
 		require.ErrorContains(t, style.Validate(), want)
