@@ -31,8 +31,8 @@ const (
 
 // A Costing says what requests cost, part by part, for [Rule.Costs]. [CostsBy]
 // makes one. It is asked once for a request, however many rules have it, also of
-// stacked Limiters. What is a request of its own has a ledger of its own, by
-// [NewLedger].
+// stacked Limiters; only [Limiter.Peek] asks anew. What is a request of its own
+// has a ledger of its own, by [NewLedger].
 type Costing struct {
 	costs func(*http.Request) (Costs, error)
 }

@@ -187,8 +187,8 @@ func (led *ledger) keep() {
 
 // end is release for the handler whose response it is.
 func (led *ledger) end() {
+	defer led.release() // whatever a FieldWriter does
 	led.writeFields()
-	led.release()
 }
 
 // release settles, after the last handler and the last Hold.

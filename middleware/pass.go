@@ -60,11 +60,9 @@ func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 // free ends the pass. It keeps the memory, and forgets the request.
 func (p *pass) free() {
 	clear(p.leases)
-	if len(p.parts) > 0 {
-		clear(p.parts)
-		clear(p.askings)
-		clear(p.report.Standings)
-	}
+	clear(p.parts)
+	clear(p.askings)
+	clear(p.report.Standings)
 	p.parts, p.askings, p.header, p.report.Details = p.parts[:0], p.askings[:0], nil, false
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false

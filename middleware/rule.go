@@ -69,8 +69,9 @@ type Rule struct {
 	// Settle says what a request has cost in the end, by its [Outcome], where that
 	// differs from Cost: nothing if the server failed, say, or as much as was
 	// written. It is called when the handler has returned, after any [SetCost],
-	// and corrects the rule's count as that does. Less than zero is zero. Nil
-	// means that the response does not matter.
+	// and corrects the rule's count as that does: also in header fields, if none
+	// were sent. Less than zero is zero. Nil means that the response does not
+	// matter.
 	Settle func(*http.Request, Outcome) int64
 
 	// Skip lets a request pass the rule uncounted, as [Preflight] does for CORS
