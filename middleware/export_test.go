@@ -13,9 +13,11 @@ func (l *Limiter) Met(r *http.Request) []string {
 	return names
 }
 
-// Matches is Met without its result, for benchmarks: how many rules those are.
-func (l *Limiter) Matches(r *http.Request) int {
-	p := l.newPass(r, nil)
-	defer p.free()
-	return len(p.met(l))
+// Matching returns a function that counts the rules that a request meets.
+func (l *Limiter) Matching() func(*http.Request) int {
+	p := l.newPass(nil, nil)
+	return func(r *http.Request) int {
+		p.request = r
+		return len(p.met(l))
+	}
 }

@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"fmt"
 	"math/bits"
 	"net/http"
@@ -17,19 +18,41 @@ type matcher struct {
 	always   []uint64 // a bit for each rule without On
 	excepts  bool     // some rule has Except
 	fold     bool
-	override string // header field for another method
-	nodes    []node // the first is the root for every host
+	override string           // header field for another method
+	literals map[string]int32 // numbers, from 1, of those in all patterns
+	nodes    []node           // the first is the root for every host
 	hosts    map[string]int32
 	loops    int // nodes behind {name...}
 }
 
 // A node is where one beginning of patterns leads to.
 type node struct {
-	literals map[string]int32
-	single   int32 // behind {name}; 0 is none
-	several  int32 // behind {name...}; 0 is none
-	loop     int32 // of one behind {name...}: its number, from 1
-	ends     [endsCount][]mark
+	edges   []edge // behind literals, in the order of their numbers
+	single  int32  // behind {name}; 0 is none
+	several int32  // behind {name...}; 0 is none
+	loop    int32  // of one behind {name...}: its number, from 1
+	ends    [endsCount][]mark
+}
+
+type edge struct{ literal, to int32 }
+
+// follow returns where a literal leads to, or 0.
+func (n *node) follow(literal int32) int32 {
+	edges := n.edges
+	for len(edges) > 4 {
+		half := len(edges) / 2
+		if edges[half].literal <= literal {
+			edges = edges[half:]
+		} else {
+			edges = edges[:half]
+		}
+	}
+	for i := range edges {
+		if edges[i].literal == literal {
+			return edges[i].to
+		}
+	}
+	return 0
 }
 
 // A mark is which rules have a pattern that ends at a node.
@@ -46,6 +69,7 @@ func newMatcher(l *Limiter) (*matcher, error) {
 		always:   make([]uint64, (len(l.rules)+63)/64),
 		fold:     l.foldCase,
 		override: l.methodOverride,
+		literals: make(map[string]int32),
 		nodes:    make([]node, 1),
 	}
 	narrow := false
@@ -118,13 +142,17 @@ func (m *matcher) child(at int32, s step) int32 {
 		}
 		return m.nodes[at].several
 	}
-	if n.literals == nil {
-		n.literals = make(map[string]int32)
+	number := m.literals[s.text]
+	if number == 0 {
+		number = int32(len(m.literals) + 1) //nolint:gosec // as many as nodes at most
+		m.literals[s.text] = number
 	}
-	child, ok := n.literals[s.text]
-	if !ok {
+	child := n.follow(number)
+	if child == 0 {
+		i, _ := slices.BinarySearchFunc(n.edges, number, func(e edge, number int32) int { return cmp.Compare(e.literal, number) })
 		child = m.node()
-		m.nodes[at].literals[s.text] = child
+		n = &m.nodes[at]
+		n.edges = slices.Insert(n.edges, i, edge{number, child})
 	}
 	return child
 }
@@ -137,7 +165,7 @@ func (m *matcher) checkCharges() error {
 	check := func(method, host, path string) error {
 		n := 0
 		w.begin(m)
-		w.path.read(path, false, m.how())
+		w.path.read(path, false, m.how(), m.literals)
 		w.visit(m, methodOf(method), m.hosts[host])
 		for _, r := range w.end(m) {
 			n += max(1, len(r.Limits))

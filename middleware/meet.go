@@ -55,10 +55,10 @@ func (m *matcher) match(w *matching, r *http.Request) []*rule {
 // read matches all readings of one spelling of the path.
 func (m *matcher) read(w *matching, r *http.Request, path string, decode bool) {
 	how := m.how()
-	w.path.read(path, decode, how)
+	w.path.read(path, decode, how, m.literals)
 	m.readMethods(w, r)
 	if w.path.contest && m.excepts {
-		w.path.read(path, decode, surely)
+		w.path.read(path, decode, surely, m.literals)
 		m.readMethods(w, r)
 	}
 	if path == "" || path[0] != '/' {
@@ -169,9 +169,11 @@ func (w *matching) visits(m *matcher, method methodSet, host, other int32) {
 
 // visit walks the tree by the segments of a reading.
 func (w *matching) visit(m *matcher, method methodSet, host int32) {
-	clear(w.anyway)
-	clear(w.slashed)
-	clear(w.bare)
+	if m.excepts {
+		clear(w.anyway)
+		clear(w.slashed)
+		clear(w.bare)
+	}
 	g := &w.path
 	w.steps++
 	w.at = w.enter(m, method, w.at[:0], 0)
@@ -180,8 +182,8 @@ func (w *matching) visit(m *matcher, method methodSet, host int32) {
 	}
 	last := len(g.segments) - 1
 	for i := 0; i <= last && len(w.at) > 0; i++ {
-		segment := g.of(g.segments[i])
-		if i == last && g.slash && len(segment) == 0 { // "//": one slash is left without the last
+		segment := g.segments[i]
+		if i == last && g.slash && segment.empty() { // "//": one slash is left without the last
 			w.mark(m, method, atSlash, w.bare)
 		}
 		w.steps++
@@ -194,8 +196,8 @@ func (w *matching) visit(m *matcher, method methodSet, host int32) {
 			if n.single != 0 {
 				w.next = w.enter(m, method, w.next, n.single)
 			}
-			if n.literals != nil {
-				if child, ok := n.literals[string(segment)]; ok {
+			if segment.literal != 0 && len(n.edges) > 0 {
+				if child := n.follow(segment.literal); child != 0 {
 					w.next = w.enter(m, method, w.next, child)
 				}
 			}
@@ -205,7 +207,7 @@ func (w *matching) visit(m *matcher, method methodSet, host int32) {
 	if g.slash {
 		w.mark(m, method, atSlash, w.slashed)
 	}
-	if !g.slash || last >= 0 && len(g.of(g.segments[last])) > 0 {
+	if !g.slash || last >= 0 && !g.segments[last].empty() {
 		w.mark(m, method, atPath, w.bare)
 	}
 	if m.excepts {

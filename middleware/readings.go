@@ -22,7 +22,12 @@ type reading struct {
 }
 
 // A segment is a range of the reading's bytes.
-type segment struct{ from, to int }
+type segment struct {
+	from, to int
+	literal  int32 // its number in the patterns; 0 if none has it
+}
+
+func (s segment) empty() bool { return s.from == s.to }
 
 // A fold is how letters are told apart.
 type fold uint8
@@ -34,7 +39,7 @@ const (
 )
 
 // read takes a path, which may lack the slash that it should begin with.
-func (g *reading) read(path string, decode bool, how fold) {
+func (g *reading) read(path string, decode bool, how fold, literals map[string]int32) {
 	g.bytes, g.segments, g.unclean, g.contest = g.bytes[:0], g.segments[:0], -1, false
 	path = strings.TrimPrefix(path, "/")
 	g.slash = path == "" || path[len(path)-1] == '/'
@@ -54,11 +59,11 @@ func (g *reading) read(path string, decode bool, how fold) {
 		if how != notFolded {
 			g.fold(from, how)
 		}
-		seg := segment{from, len(g.bytes)}
-		if g.unclean < 0 && removed(g.of(seg)) {
+		b := g.bytes[from:]
+		if g.unclean < 0 && removed(b) {
 			g.unclean = len(g.segments)
 		}
-		g.segments = append(g.segments, seg)
+		g.segments = append(g.segments, segment{from, len(g.bytes), literals[string(b)]})
 	}
 }
 
