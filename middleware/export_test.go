@@ -21,3 +21,11 @@ func (l *Limiter) Matching() func(*http.Request) int {
 		return len(p.met(l))
 	}
 }
+
+// Work counts the segments that matching a request looks at, and for
+// how many nodes at once it makes room.
+func (l *Limiter) Work(r *http.Request) (segments, nodes int) {
+	p := &pass{request: r}
+	p.met(l)
+	return int(p.matching.steps), max(cap(p.matching.at), cap(p.matching.next))
+}
