@@ -3,7 +3,9 @@ package middleware
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"reflect"
+	"strings"
 	"time"
 
 	"github.com/stint-go/stint/policy"
@@ -27,6 +29,18 @@ type Config struct {
 	// Rules are the limiter's rules, at least one. A request must be allowed by
 	// every rule that it does not skip; their order decides nothing but ties.
 	Rules []Rule
+
+	// FoldCase says that the handlers behind take paths in any case, so that
+	// patterns in Rules do too. False means that case matters, as to http.ServeMux
+	// and chi.
+	FoldCase bool
+
+	// MethodOverride names the header field, such as X-HTTP-Method-Override, in
+	// which handlers behind the Limiter let a client put another method in the place
+	// of the request's. A rule then includes a request by either method, and excludes
+	// it by both. Empty means that no such field is read: right where nothing behind
+	// reads one either, or where the Limiter stands behind what does.
+	MethodOverride string
 
 	// Style is how decisions become header fields and refusals. The zero Style
 	// writes X-RateLimit fields and refuses with 429 and a problem document.
@@ -60,6 +74,9 @@ func New(c Config) (*Limiter, error) {
 		observe: c.Observe,
 		alarm:   new(alarm),
 		quotas:  new(quotaWatch),
+
+		foldCase:       c.FoldCase,
+		methodOverride: http.CanonicalHeaderKey(c.MethodOverride),
 	}
 	if l.name == "" {
 		l.name = defaultName
@@ -75,6 +92,9 @@ func New(c Config) (*Limiter, error) {
 	}
 	if err := l.style.Validate(); err != nil {
 		return nil, fmt.Errorf("ratelimit: Style: %w", err)
+	}
+	if strings.ContainsFunc(c.MethodOverride, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
+		return nil, fmt.Errorf("ratelimit: MethodOverride %q: write the name of a header field, such as X-HTTP-Method-Override", c.MethodOverride)
 	}
 	if err := checkStore(c.Store); err != nil {
 		return nil, err

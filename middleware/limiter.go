@@ -19,12 +19,16 @@ type Limiter struct {
 	shared    bool // store and leases are another Limiter's to close
 	inMemory  bool // the store answers without I/O
 	rules     []*rule
+	matcher   *matcher // nil if every request meets all rules
 	style     respond.Style
 	budget    time.Duration
 	observe   func(Event)
 	alarm     *alarm
 	leases    *leases
 	quotas    *quotaWatch
+
+	foldCase       bool
+	methodOverride string // canonical
 }
 
 // Handler returns next with the limits in front of it: a middleware for chi's

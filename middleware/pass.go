@@ -45,8 +45,9 @@ type pass struct {
 	rule     *rule          // whose fault it is, if it is one rule's
 	err      error
 
-	report respond.Report // for header fields of allowed requests
-	header http.Header    // of the response, with such fields in it
+	matching matching       // of the rules
+	report   respond.Report // for header fields of allowed requests
+	header   http.Header    // of the response, with such fields in it
 }
 
 var passes = sync.Pool{New: func() any { return &pass{ticket: policy.NewTicket()} }}
@@ -64,6 +65,7 @@ func (p *pass) free() {
 	clear(p.askings)
 	clear(p.report.Standings)
 	p.parts, p.askings, p.header, p.report.Details = p.parts[:0], p.askings[:0], nil, false
+	p.matching.free()
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
 	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
@@ -108,7 +110,7 @@ func (p *pass) judgePeek() {
 // gather collects the charges of all rules, but for those that the request's
 // ledger has. It is false if the request is refused for a rule's sake.
 func (p *pass) gather() bool {
-	for _, r := range p.limiter.rules {
+	for _, r := range p.met(p.limiter) {
 		if !p.charge(r, false) {
 			p.rule = r
 			return false

@@ -222,6 +222,29 @@ func Example_style() {
 	// GET /: 429, 0 of 1 left
 }
 
+func Example_endpoints() {
+	client := apiKey
+	table := ratelimit.Must(ratelimit.New(ratelimit.Config{FoldCase: true, Rules: []ratelimit.Rule{
+		{Name: "general", Except: []string{"/api/public/", "/api/auth/"}, Key: client, Limits: []policy.Limit{policy.PerMinute(120)}},
+		{Name: "writes", On: []string{"POST,PUT,DELETE /"}, Key: client, Limits: []policy.Limit{policy.PerMinute(60)}},
+		{Name: "bookings", On: []string{"/api/spaces/bookings/"}, Key: client, Limits: []policy.Limit{policy.PerMinute(10)}},
+		{Name: "push", On: []string{"/{any...}/bigquery/pushall/"}, Key: client, Limits: []policy.Limit{policy.TokenBucket(1, 12*time.Minute)}},
+	}}))
+	defer table.Close()
+	h := table.Handler(http.HandlerFunc(items))
+	call(h, "GET", "/api/spaces/users", "X-API-Key", "alice")
+	call(h, "POST", "/api/spaces/users", "X-API-Key", "alice")
+	call(h, "GET", "/API/Spaces//Bookings/7", "X-API-Key", "alice")
+	call(h, "GET", "/api/v2/bigquery/pushall", "X-API-Key", "alice")
+	call(h, "GET", "/api/public/x", "X-API-Key", "alice")
+	// Output:
+	// GET /api/spaces/users: 200, 119 of 120 left
+	// POST /api/spaces/users: 200, 118 of 120 left
+	// GET /API/Spaces//Bookings/7: 200, 9 of 10 left
+	// GET /api/v2/bigquery/pushall: 200, 0 of 1 left
+	// GET /api/public/x: 200,  of  left
+}
+
 // Each promise of README's table has limits that are valid together.
 func TestReadmePromises(t *testing.T) {
 	t.Parallel()

@@ -26,6 +26,16 @@ type Rule struct {
 	// Empty means Name.
 	Scope string
 
+	// On says which requests meet the rule, by patterns of http.ServeMux and more:
+	// "POST,PUT /orders/". See [Config.FoldCase] and "Endpoints" in the package's
+	// documentation. A request that any of them matches in any reading meets the
+	// rule. Nil or empty means every request.
+	On []string
+
+	// Except says which requests do not meet the rule all the same, by the same
+	// patterns: those that they match in every reading. Nil means none.
+	Except []string
+
 	// Key says under whose key a request is counted. It is required.
 	Key KeyFunc
 
@@ -117,6 +127,8 @@ type rule struct {
 	limiter string
 	scope   policy.Scope
 	hold    meanHold
+
+	on, except []pattern // parsed
 }
 
 // add appends rules to the limiter's.
@@ -126,17 +138,16 @@ func (l *Limiter) add(rules []Rule) error {
 		if err := l.checkRule(&r); err != nil {
 			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
 		}
+		on, except, err := l.patterns(&r)
+		if err != nil {
+			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
+		}
 		r.Limits, r.Scope = slices.Clone(r.Limits), cmp.Or(r.Scope, r.Name)
-		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name)})
+		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name), on: on, except: except})
 	}
-	n := 0
-	for _, r := range l.rules {
-		n += max(1, len(r.Limits))
-	}
-	if n > policy.MaxCharges {
-		return fmt.Errorf("ratelimit: %d limits in one Limiter: write at most %d", n, policy.MaxCharges)
-	}
-	return nil
+	var err error
+	l.matcher, err = newMatcher(l)
+	return err
 }
 
 func (l *Limiter) checkRule(r *Rule) error {

@@ -90,7 +90,7 @@ func (p *pass) look(limiters []*Limiter, kind func(*policy.Limit) bool) (n int) 
 			break
 		}
 		p.limiter = l // whose fault it is
-		for _, r := range l.rules {
+		for _, r := range p.met(l) {
 			if !p.charge(r, true) {
 				p.rule = r
 				return 0
