@@ -492,8 +492,8 @@ func TestReasonPhraseDuringShutdown(t *testing.T) {
 func TestReasonPhraseIdleTimeout(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*http.Server){
-		"IdleTimeout": func(s *http.Server) { s.IdleTimeout = 50 * time.Millisecond },
-		"ReadTimeout": func(s *http.Server) { s.ReadTimeout = 50 * time.Millisecond },
+		"IdleTimeout": func(s *http.Server) { s.IdleTimeout = 500 * time.Millisecond },
+		"ReadTimeout": func(s *http.Server) { s.ReadTimeout = 500 * time.Millisecond },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
