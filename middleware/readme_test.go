@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -254,6 +255,19 @@ func Example_versions() {
 	// 200 ""
 	// 409 ""
 	// 429 "application/problem+json"
+}
+
+func Example_fromHTTPRate() {
+	store := memstore.New(memstore.Options{})
+
+	r := chi.NewRouter()
+	r.Use(chimiddleware.ClientIPFromRemoteAddr)
+	r.Use(ratelimit.Config{Name: "api", Store: store}.PerIP(policy.PerMinute(100)))
+	r.Get("/items", items)
+
+	call(r, "GET", "/items")
+	// Output:
+	// GET /items: 200, 99 of 100 left
 }
 
 // Each promise of README's table has limits that are valid together.
