@@ -8,7 +8,6 @@ import (
 	"maps"
 	"net"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,11 +38,12 @@ import (
 //     Connection: close.
 //   - The server's IdleTimeout and, for the next request, all its time-outs hold.
 //     The response has five seconds, or the server's WriteTimeout if that is less.
-//   - [http.Server.Shutdown] waits until the response has been written, and then
-//     closes the connection. Close does so too.
-//   - ConnState hears of it as hijacked, and as new when the next request comes.
-//     BaseContext is called again. The next handler's request has its TLS, but a
-//     handler that hijacks gets a net.Conn of another type.
+//   - [http.Server.Shutdown] waits until the response has been written, whatever
+//     its context says, and then closes the connection. Close does so too.
+//   - ConnState hears of it as hijacked, and as new when the next request comes;
+//     while it is idle in between, SetKeepAlivesEnabled does not close it.
+//     BaseContext is called again. The next request has its TLS, but a handler
+//     that hijacks gets a net.Conn of another type.
 //
 // Clients are told by RFC 9112 to ignore the phrase, and proxies drop it: say
 // nothing in it that is nowhere else.
@@ -263,7 +263,8 @@ func (w *phraseWriter) response(closes bool) []byte {
 	fmt.Fprintf(b, "HTTP/1.1 %d %s\r\n", w.phraseStatus, w.phrase)
 	_ = h.WriteSubset(b, exclude)
 	b.WriteString("\r\n")
-	return slices.Concat(b.Bytes(), w.text)
+	b.Write(w.text)
+	return b.Bytes()
 }
 
 // writeTime returns how long a response may take. Shutdown waits for it, whatever

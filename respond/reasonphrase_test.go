@@ -532,6 +532,7 @@ type pipeListener struct {
 
 func (l *pipeListener) dial() net.Conn {
 	client, server := net.Pipe()
+	_ = client.SetDeadline(time.Now().Add(10 * time.Second))
 	l.conns <- server
 	return client
 }
