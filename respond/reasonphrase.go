@@ -25,10 +25,12 @@ import (
 //
 // The phrase is left out, and all else is as ever, where there is none or it
 // would do harm: in HTTP/2 and HTTP/1.0; while the server shuts down; where the
-// client still sends a body, which is one of more than 256 KiB, or waits for 100
+// client still sends a body, which is one of more than 1 MiB, or waits for 100
 // Continue; in tests with a recorder; inside of http.TimeoutHandler and of
 // whatever else has a response writer without Unwrap; and where another
-// handler's response writer is between this one and the server.
+// handler's response writer is between this one and the server. A smaller body
+// that no handler has read is read first, for ten seconds at most or the server's
+// ReadTimeout.
 //
 // What a refusal with a phrase does to its connection:
 //
@@ -197,15 +199,19 @@ func (w *phraseWriter) finish() {
 	}
 }
 
-// drained reads what is left of the request's body, of as much as net/http would
-// read. It is false if there may be more, which net/http knows how to deal with.
+// drained reads what is left of the request's body, so that a client that sends
+// all before it reads gets its answer. That is bounded, in bytes and in time. It
+// is false if there may be more, which net/http deals with in its own way.
 func (w *phraseWriter) drained() bool {
-	const most = 256 << 10
+	const most, longest = 1 << 20, 10 * time.Second
 	switch {
 	case w.body == nil, w.body == http.NoBody:
 		return true
 	case w.request.ContentLength > most, len(w.request.Header["Expect"]) > 0:
 		return false
+	}
+	if w.server.ReadTimeout <= 0 {
+		_ = w.SetReadDeadline(time.Now().Add(longest))
 	}
 	_, err := io.CopyN(io.Discard, w.body, most+1)
 	return err == io.EOF
