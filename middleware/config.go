@@ -46,6 +46,16 @@ type Config struct {
 	// writes X-RateLimit fields and refuses with 429 and a problem document.
 	Style respond.Style
 
+	// Styles are other styles, by name, for the requests that StyleFor says the
+	// name for: clients that ask for other answers, as by a version in a header.
+	// Stacked Limiters should have the same ones.
+	Styles map[string]respond.Style
+
+	// StyleFor returns which of Styles a request is answered in. A name that is
+	// not among them means Style, as "" does. It must be safe for concurrent use.
+	// What it reads the response depends on: have Vary say so.
+	StyleFor func(*http.Request) string
+
 	// Budget bounds each call of the Store, which does not inherit the client's
 	// cancellation. Zero means 50 ms.
 	Budget time.Duration
@@ -69,7 +79,6 @@ func New(c Config) (*Limiter, error) {
 	l := &Limiter{
 		name:    c.Name,
 		store:   c.Store,
-		style:   c.Style,
 		budget:  c.Budget,
 		observe: c.Observe,
 		alarm:   new(alarm),
@@ -90,8 +99,8 @@ func New(c Config) (*Limiter, error) {
 	if l.budget < 0 {
 		return nil, fmt.Errorf("ratelimit: Budget %v: write how long a call of the Store may take, such as 50ms", c.Budget)
 	}
-	if err := l.style.Validate(); err != nil {
-		return nil, fmt.Errorf("ratelimit: Style: %w", err)
+	if err := l.setStyles(c); err != nil {
+		return nil, err
 	}
 	if strings.ContainsFunc(c.MethodOverride, func(r rune) bool { return r <= ' ' || r >= 0x7f || r == ':' }) {
 		return nil, fmt.Errorf("ratelimit: MethodOverride %q: write the name of a header field, such as X-HTTP-Method-Override", c.MethodOverride)

@@ -32,15 +32,15 @@ func (led *ledger) writeFields() {
 		}
 		if reflect.ValueOf(header).UnsafePointer() == reflect.ValueOf(p.header).UnsafePointer() {
 			report.Details = p.report.Details
-			p.limiter.style.WriteFields(header, &report)
+			p.style.WriteFields(header, &report)
 		}
 	}
 }
 
 // asksDetails tells whether a client asks for details, in the way that the style
 // names.
-func (l *Limiter) asksDetails(r *http.Request) bool {
-	name := l.style.DetailsOn
+func asksDetails(style *respond.Style, r *http.Request) bool {
+	name := style.DetailsOn
 	if name == "" {
 		return false
 	}

@@ -21,6 +21,8 @@ type Limiter struct {
 	rules     []*rule
 	matcher   *matcher // nil if every request meets all rules
 	style     respond.Style
+	styles    map[string]*respond.Style
+	styleFor  func(*http.Request) string
 	budget    time.Duration
 	observe   func(Event)
 	alarm     *alarm
@@ -36,7 +38,7 @@ type Limiter struct {
 // all handlers share the counts.
 //
 // A request that every rule allows is served with header fields that tell how it
-// stands, and any other is refused, in the Limiter's Style. The response writer
+// stands, and any other is refused, in the style that Config says. The response writer
 // is handed on as it is, unless a rule has Settle: then it is wrapped, and does
 // all that it did. The request is handed on with a context that leads to
 // the ledger of what was taken; see [NewLedger].
@@ -93,7 +95,7 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		p.free()
 		return
 	case p.reason != "":
-		l.style.Refuse(w, r, p.refuse())
+		p.style.Refuse(w, r, p.refuse())
 		p.ahead.abandon(w)
 		p.free()
 		return
@@ -103,7 +105,7 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		p.report.Standings = p.report.Standings[:0]
 		p.tell(&p.report)
 		p.header = w.Header()
-		l.style.WriteFields(p.header, &p.report)
+		p.style.WriteFields(p.header, &p.report)
 	}
 	p.announce()
 	// Once the ledger has the pass, another goroutine of the request may end it.

@@ -48,13 +48,14 @@ type pass struct {
 	matching matching       // of the rules
 	report   respond.Report // for header fields of allowed requests
 	header   http.Header    // of the response, with such fields in it
+	style    *respond.Style // that it is answered in
 }
 
 var passes = sync.Pool{New: func() any { return &pass{ticket: policy.NewTicket()} }}
 
 func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 	p := passes.Get().(*pass)
-	p.limiter, p.request, p.ledger = l, r, led
+	p.limiter, p.request, p.ledger, p.style = l, r, led, l.styleOf(r)
 	return p
 }
 
@@ -68,7 +69,7 @@ func (p *pass) free() {
 	p.matching.free()
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
-	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
+	p.limiter, p.request, p.ledger, p.style, p.next = nil, nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
 	passes.Put(p)
@@ -244,7 +245,7 @@ func (p *pass) judge(err error) {
 
 // refuse gives back what outer limiters took and returns the report to send.
 func (p *pass) refuse() *respond.Report {
-	report := &respond.Report{Details: p.limiter.asksDetails(p.request)}
+	report := &respond.Report{Details: asksDetails(p.style, p.request)}
 	switch {
 	case p.ledger == nil:
 	case p.byCost:
@@ -285,7 +286,7 @@ func (p *pass) undo() {
 
 // tell reports how the request stands with the limits of all limiters.
 func (p *pass) tell(r *respond.Report) {
-	r.Details = p.limiter.asksDetails(p.request)
+	r.Details = asksDetails(p.style, p.request)
 	if p.ledger != nil {
 		p.ledger.tell(r)
 	}

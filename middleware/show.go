@@ -73,7 +73,7 @@ func look(w http.ResponseWriter, r *http.Request, report *respond.Report, limite
 	if p.reason != "" {
 		refused := new(respond.Report)
 		refused.Denial = respond.Deny(p.reason, refused)
-		p.limiter.style.Refuse(w, r, refused)
+		p.limiter.styleOf(r).Refuse(w, r, refused)
 		p.announce()
 		return 0
 	}

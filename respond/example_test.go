@@ -106,6 +106,37 @@ func ExampleStyle_WriteFields() {
 	// X-Ratelimit-Reset-Minute: 2026-01-12T10:31:00Z
 }
 
+// What an older API has always answered: the phrase is said over HTTP/1.1.
+func ExampleReasonPhrases() {
+	style := respond.Style{
+		Status:       http.StatusConflict,
+		ReasonPhrase: "You must wait before accessing this url again.",
+		Fields:       []respond.FieldWriter{},
+		Refusal:      respond.Empty,
+		Header:       http.Header{"Cache-Control": {"no-cache"}, "Pragma": {"no-cache"}, "Expires": {"-1"}},
+	}
+	refuse := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { style.Refuse(w, r, exampleReport()) })
+	server := httptest.NewServer(respond.ReasonPhrases(refuse)) // an http.Server's Handler
+	defer server.Close()
+
+	resp, err := http.Get(server.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	resp.Header.Del("Date")
+	fmt.Println(resp.Proto, resp.Status)
+	showFields(resp.Header)
+	// Output:
+	// HTTP/1.1 409 You must wait before accessing this url again.
+	// Cache-Control: no-cache
+	// Content-Length: 0
+	// Expires: -1
+	// Pragma: no-cache
+	// Retry-After: 12
+}
+
 func ExampleRateLimitDraft11() {
 	h := make(http.Header)
 	respond.RateLimit.WriteFields(h, exampleReport())

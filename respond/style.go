@@ -1,6 +1,7 @@
 package respond
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -25,6 +26,12 @@ type Style struct {
 	// Status is sent instead of 429: zero or 429 for that, 409 for clients that
 	// were promised it. Most clients do not retry a 409 by themselves.
 	Status int
+
+	// ReasonPhrase is said in the status line in place of "Conflict" or "Too Many
+	// Requests", with that status alone and over HTTP/1.1 alone, if the server's
+	// handler is one of [ReasonPhrases]; that tells what it does. At most 200
+	// printable ASCII characters. Empty means the standard phrase.
+	ReasonPhrase string
 
 	// ExposeFields lets scripts of web pages read the fields, and Retry-After,
 	// across origins: their names are added to Access-Control-Expose-Headers. A
@@ -62,6 +69,9 @@ func (s *Style) Validate() error {
 		if !isTokenChar(s.DetailsOn[i]) {
 			return fmt.Errorf("respond: DetailsOn %.80q: write letters, digits and hyphens", s.DetailsOn)
 		}
+	}
+	if err := checkPhrase(s.ReasonPhrase); err != nil {
+		return err
 	}
 	if err := validate(s.Refusal); err != nil {
 		return err
@@ -148,6 +158,9 @@ func (s *Style) Refuse(w http.ResponseWriter, req *http.Request, r *Report) {
 		h["Content-Type"] = []string{contentType}
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if s.ReasonPhrase != "" && r.Denial.Status == cmp.Or(s.Status, http.StatusTooManyRequests) {
+		announcePhrase(w, r.Denial.Status, s.ReasonPhrase)
+	}
 	w.WriteHeader(r.Denial.Status)
 	if len(body) > 0 && (req == nil || req.Method != http.MethodHead) {
 		// An error means that the client has gone.
