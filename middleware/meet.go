@@ -110,8 +110,8 @@ func (m *matcher) host(r *http.Request) (root, other int32) {
 // plainHost returns a host in the one form that its names have.
 func plainHost(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
-// deepestMount is how far beneath the point where it begins to be unclean a path
-// is taken to lead to handlers that are mounted there.
+// deepestMount is for how many segments a path that climbs (..) is read as leading
+// to a handler that is mounted there. It bounds what such a path costs.
 const deepestMount = 16
 
 // readPaths matches a path as it was sent and as it is when cleaned: as a whole,

@@ -86,9 +86,9 @@ func (g *reading) fold(from int, how fold) {
 }
 
 // clean returns the segments that path.Clean would leave, where the first ones, as
-// many as mounted, have led to a handler that was mounted there and cleans what is
-// left. Climbed is how few segments were left at some point: to what is mounted
-// deeper, the rest is another path.
+// many as mounted, have led to a handler that cleans what is left to it. Climbed is
+// the fewest that were left at any point: where a handler is mounted higher than
+// that, it makes no difference.
 func (g *reading) clean(mounted int) (cleaned []segment, climbed int) {
 	g.cleaned = append(g.cleaned[:0], g.segments[:mounted]...)
 	climbed = g.unclean

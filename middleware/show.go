@@ -23,8 +23,9 @@ func (l *Limiter) Limits() http.Handler { return ShowLimits(nil, l) }
 //
 // A rule that has several limits has an entry for each, named "rule/limit".
 //
-// The caller is whoever the rules' keys say. Rules that it skips are not shown,
-// and costs are not asked. No limit is spent, so that the handler answers a
+// The caller is whoever the rules' keys say. Rules that it skips are not shown, nor
+// those that the request to this handler does not meet, by On and Except: to show
+// them, put the endpoint's path in the request's URL. Costs are not asked. No limit is spent, so that the handler answers a
 // caller that is refused everywhere else: it stands beside the Limiters, not
 // behind them.
 func ShowLimits(shape func(*respond.Report) any, limiters ...*Limiter) http.Handler {
