@@ -171,6 +171,7 @@ end
 
 local nvalues = tonumber(ARGV[1])
 local parse = struct.unpack
+local missing = {} -- keys that MGET has nothing of
 for first = 1, nvalues, 1000 do
   local last = min(first + 999, nvalues)
   local raws = call('MGET', unpack(KEYS, first, last))
@@ -192,10 +193,22 @@ for first = 1, nvalues, 1000 do
           trim(v)
         end
       end
-    else -- absent, or of a type that MGET passes over
-      v = call('EXISTS', KEYS[i]) == 0 and { MARK }
+    else -- with room for three states
+      v = { MARK, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil, nil }
+      missing[#missing + 1] = i
     end
     values[i] = v
+  end
+end
+
+-- They are absent, or of a type that MGET passes over. Mostly all are absent.
+if missing[1] then
+  local absent = {}
+  for i = 1, min(#missing, 1000) do absent[i] = KEYS[missing[i]] end
+  if #missing > 1000 or call('EXISTS', unpack(absent)) > 0 then
+    for _, i in ipairs(missing) do
+      if call('EXISTS', KEYS[i]) > 0 then values[i] = false end
+    end
   end
 end
 
@@ -935,48 +948,39 @@ local nout = 1
 local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
 local E, C = {}, {} -- of a quota: the end of the next period, and what period returns last
 
--- Most requests for slots meet a few leases and nobody who waits. These are
--- judged, and entered, where they are. enterable is judge for the i-th charge, for
--- units of the limit l: it returns false where that has to look.
+-- Most requests for slots meet a few leases, behind their state, and nobody who
+-- waits. These are judged, and entered, where they are. enterable is judge for the
+-- i-th charge, for units of the limit l: it returns false where that has to look.
 local function enterable(v, i, l, units, a, b, part)
-  local id, t, n, o = IDS[l], now, NS[l], 2
-  local other, last = v[o], 0
-  while other and other ~= id do
-    o = o + 5
-    other = v[o]
-  end
-  if other then
-    if v[o + 3] >= BIG then return false end
-    local at = v[o + 1]
-    if at > t then t = at end
-    last = at + v[o + 2]
-  elseif o >= FULL then
-    return false
-  end
-  local held, over, size = 0, false, 2
-  local holds, waits = -id, -id - WAITS
-  other = v[2]
+  local id, t, n, last = IDS[l], now, NS[l], 0
+  local o, held, over, size, other = nil, 0, false, 2, v[2]
   while other do
-    if other < 0 then
-      if other == holds then
-        if v[size + 1] + v[size + 2] <= t then
-          over = true
-        elseif v[size + 3] == a and v[size + 4] == b and v[size + 2] == part then
-          return false
-        else
-          held = held + 1
-        end
-      elseif other == waits then
+    if other == id then
+      if v[size + 3] >= BIG then return false end
+      local at = v[size + 1]
+      if at > t then t = at end
+      o, last = size, at + v[size + 2]
+    elseif other == -id then
+      if not o then
         return false
+      elseif v[size + 1] + v[size + 2] <= t then
+        over = true
+      elseif v[size + 3] == a and v[size + 4] == b and v[size + 2] == part then
+        return false
+      else
+        held = held + 1
       end
+    elseif other == -id - WAITS then
+      return false
     end
     size = size + 5
     other = v[size]
   end
-  O[i], T[i], A[i], B[i], E[i] = o, t, held, last, over
+  if size >= FULL then return false end
+  O[i], T[i], A[i], B[i], E[i] = o or size, t, held, last, over
   if units == 0 then return true, ALLOWED end
   if held >= n then return CAPS[l] == 0, REFUSED end
-  return held < SMALL and size < FULL, ALLOWED
+  return held < SMALL, ALLOWED
 end
 
 -- Enters as enterable found it.
@@ -988,9 +992,13 @@ local function enterhere(k, i, l, a, b, part)
       if v[at] == -id and v[at + 1] + v[at + 2] <= t then v[at], v[at + 1] = -1, -v[at + 2] end
     end
   end
-  while v[o] and v[o] ~= id do o = o + 5 end -- others were added there
+  local other = v[o]
+  while other and other ~= id do -- others were added there
+    o = o + 5
+    other = v[o]
+  end
   v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, t, (ends > last and ends or last) - t, 0, 0
-  while v[o] do o = o + 5 end
+  repeat o = o + 5 until not v[o]
   v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = -id, ends - part, part, a, b
   dirty[k] = true
 end
