@@ -21,7 +21,7 @@ var (
 )
 
 var (
-	comment  = regexp.MustCompile(`(?m)\s*--.*$`)
+	comment  = regexp.MustCompile(`(?m)[ \t]*--.*$`)
 	constant = regexp.MustCompile(`(?m)^local ([A-Z_]+(?:, [A-Z_]+)*) = ([^{}\n]+)$`)
 	word     = regexp.MustCompile(`\b[A-Z][A-Z_]*\b`)
 )

@@ -14,7 +14,7 @@
 --              1 take, 2 peek:  the number of charges, and each as
 --                               value, limit, units, and
 --                               log if it has one, or leases, ticket if it is
---                               of slots (a peek's ticket is empty)
+--                               of slots (a peek's ticket is zeros)
 --              3 settle:        settled, ticket, the number of charges, and each
 --                               as value, limit, log or leases, taken, total,
 --                               and the receipt's at, a, b
@@ -25,8 +25,9 @@
 --              6 usage:         the number of charges, and each as value, limit
 --              7 set usage:     value, limit, used
 --            Value, log, leases and settled are indexes into KEYS (or 0: there
---            is none), limit is one into the limits, and a ticket is its 16
---            bytes. A request names a state once at most, but for renewals.
+--            is none), limit is one into the limits, and a ticket is three
+--            numbers: its first 6 bytes, the next 6, and the last 4. A request
+--            names a state once at most, but for renewals.
 -- Returns  packed doubles: the instant, and for each request its status, which
 --          is 1 allowed or done, 2 queued, 3 refused, 5 a key holds something
 --          that is not stint's. A take that is allowed or queued has for each
@@ -55,6 +56,11 @@
 -- more below: each function here is the twin of one there and equals it to the
 -- unit and to the microsecond. Numbers are doubles, exact below 2^53; muldiv is
 -- exact beyond.
+--
+-- script.go puts the constants below, whose names are in capitals, in their places.
+-- The server makes each function of the text anew for each group, which takes time:
+-- hence what only some groups need is made within withquotas, withlogs, withslots
+-- and withothers, when it is first needed.
 --
 -- Values are written last, when everything is decided: an error on the way, or
 -- a server that refuses writes, leaves them as they were.
@@ -294,9 +300,6 @@ local function store(k, o, id, at, left, a, b)
   dirty[k] = true
 end
 
--- What follows is in functions of what a group may not need: to make a function
--- takes time, and the server makes all of the text's anew for each group.
-
 local after, period, previous, storeprevious, storequota
 local function withquotas()
   -- The first of a quota's instants after t, or nil if they do not tell.
@@ -518,11 +521,11 @@ end
 --   -id or, of one who waits, -id - WAITS; end - part; part; part; part
 --
 -- where the parts make up the ticket. When they are more than SMALL they move,
--- until there are none left, to a sorted set. In it are the tickets of all who hold a slot or wait for one, by
--- the instant at which their lease ends. Those who wait are in it twice, the
--- second time with QUEUE behind the ticket, by their number in the order of
--- arrival, which is negative: so the queue comes first, and a member's rank is its
--- place. The limit's own state has BIG + how many hold + HELD * how many wait for
+-- until there are none left, to a sorted set. In it are the tickets of all who hold
+-- a slot or wait for one, by the instant at which their lease ends. Those who wait
+-- are in it twice, the second time with QUEUE behind the ticket, by their number in
+-- the order of arrival, which is negative: so the queue comes first, and a member's
+-- rank is its place. The limit's own state has BIG + how many hold + HELD * how many wait for
 -- a, then, and an instant before which no lease ends for b; and zeros before.
 --
 -- What a group does to a set is noted beside it: `ends` has the leases that were
@@ -1423,9 +1426,7 @@ local function withothers()
   end
 end
 
-for i = 1, q[2] do
-  if ALGS[i] == QUOTA and not period then withquotas() end
-end
+if next(PERIOD) then withquotas() end
 local requests = q[cursor]
 cursor = cursor + 1
 for _ = 1, requests do
