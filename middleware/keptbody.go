@@ -27,6 +27,8 @@ type keptBody struct {
 
 	tallies  []tally
 	oneTally [1]tally
+
+	readings readings
 }
 
 // A tally is what was counted for a field.

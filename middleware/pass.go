@@ -136,7 +136,12 @@ func (p *pass) charge(r *rule, look bool) bool {
 	units := int64(0)
 	if !look {
 		if units, err = r.costOf(p.request); err != nil {
-			return p.costFault(r, err)
+			if !p.costFault(r, err) {
+				return false
+			}
+			if units == 0 {
+				return true
+			}
 		}
 	}
 	for i := range limits {

@@ -196,7 +196,7 @@ func (r *rule) costOf(req *http.Request) (int64, error) {
 	units, err := r.Cost(req)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("ratelimit: rule %q: cost: %w", r.Name, err)
+		return max(0, min(units, policy.MaxUnits+1)), fmt.Errorf("ratelimit: rule %q: cost: %w", r.Name, err)
 	case units < 0:
 		return 0, fmt.Errorf("ratelimit: rule %q: cost %d is negative: give units back with SetCost", r.Name, units)
 	}
