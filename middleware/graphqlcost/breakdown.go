@@ -93,9 +93,9 @@ func (e *evaluation) parts() ([]Part, error) {
 		if err != nil {
 			return nil, err
 		}
-		name := n.section
+		name := n.def.section
 		if name == "" {
-			name = n.name
+			name = n.def.name
 		}
 		parts = addPart(parts, name, max(0, total-sum(below)))
 		for _, p := range below {
@@ -115,7 +115,7 @@ func sum(parts []Part) int64 {
 
 // sectionsBelow tells what the sections below a node cost, as often as it counts.
 func (e *evaluation) sectionsBelow(n *node, memo map[*set][]Part) ([]Part, error) {
-	if n.below == nil || e.calculator.schema == nil || !e.calculator.schema.nested || n.free || !e.holds(n.when) {
+	if n.below == nil || e.calculator.schema == nil || !e.calculator.schema.nested || !e.present(n) {
 		return nil, nil
 	}
 	below, ok := memo[n.below]
@@ -153,8 +153,8 @@ func (e *evaluation) sections(s *set, memo map[*set][]Part) ([]Part, error) {
 				return nil, err
 			}
 			total = add(total, cost)
-			if n.section != "" {
-				parts = addPart(parts, n.section, max(0, cost-sum(below)))
+			if n.def.section != "" {
+				parts = addPart(parts, n.def.section, max(0, cost-sum(below)))
 			}
 			for _, p := range below {
 				parts = addPart(parts, p.Name, p.Points)

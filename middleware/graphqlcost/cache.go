@@ -36,6 +36,18 @@ type planEntry struct {
 	met   atomic.Bool
 }
 
+// digest returns the SHA-256 of a text.
+func digest(text string) [sha256.Size]byte {
+	room := copies.Get().(*[]byte)
+	*room = append((*room)[:0], text...)
+	sum := sha256.Sum256(*room)
+	copies.Put(room)
+	return sum
+}
+
+// copies are buffers for digests.
+var copies = sync.Pool{New: func() any { return new([]byte) }}
+
 func newCache(bytes int) *cache {
 	return &cache{most: bytes, all: make(map[planKey]*planEntry)}
 }
@@ -53,6 +65,9 @@ func (c *cache) get(key planKey) *planEntry {
 
 // put keeps an entry, unless it alone would take much of the room there is.
 func (c *cache) put(key planKey, p *plan, err error) {
+	if c.most == 0 {
+		return
+	}
 	key.name = strings.Clone(key.name) // it may be a part of the request
 	e := &planEntry{key: key, plan: p, err: err, bytes: 512 + len(key.name)}
 	if p != nil {

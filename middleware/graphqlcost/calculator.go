@@ -343,4 +343,4 @@ func (e *evaluation) mutations() int64 {
 	return multiply(n, multiply(e.calculator.options.MutationCost, point))
 }
 
-func (e *evaluation) mutates(n *node) bool { return e.plan.mutation && !n.free && e.holds(n.when) }
+func (e *evaluation) mutates(n *node) bool { return e.plan.mutation && e.present(n) }

@@ -2,14 +2,11 @@ package graphqlcost
 
 import "github.com/vektah/gqlparser/v2/ast"
 
-// classes returns one object for each class of those that a type can be: objects
+// classes returns one object for each class of those that an abstract type can be: objects
 // of one class meet the same fragments, and their fields cost the same. However
 // many objects implement an interface, there are no more classes than fragments
 // and costs tell apart.
 func (c *compiler) classes(sources []source, t *typ) ([]*typ, error) {
-	if t.kind != abstract {
-		return []*typ{t}, nil
-	}
 	var conditions []*typ
 	var names []string
 	for _, src := range sources {
@@ -78,7 +75,8 @@ func (c *compiler) told(set ast.SelectionSet, on *typ, conditions *[]*typ, names
 				}
 				continue
 			}
-			inner, condition = c.fragments[s.Name].SelectionSet, c.fragments[s.Name].TypeCondition
+			f := c.document.fragment(s.Name)
+			inner, condition = f.SelectionSet, f.TypeCondition
 		}
 		under := on
 		if condition != "" {

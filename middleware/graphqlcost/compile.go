@@ -4,6 +4,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/vektah/gqlparser/v2/ast"
 )
@@ -14,7 +15,7 @@ type compiler struct {
 	calculator *Calculator
 	schema     *schema // nil if there is none
 	limits     *Limits
-	fragments  map[string]*ast.FragmentDefinition
+	document   *document
 	plan       *plan
 	work       int // fields looked at so far
 	steps      int // and what is cheaper
@@ -45,7 +46,8 @@ type entry struct {
 	first   *ast.Field
 	on      *typ // the type that the first is written for
 	when    []int32
-	sources []source
+	sources []source  // nil if there is but one, if any
+	one     [1]source // and this is it
 }
 
 // A spread is a fragment that a set has.
@@ -79,6 +81,14 @@ const (
 	memoFrom      = 64
 )
 
+// A room is where sets are collected. It is used again and again, and left empty.
+type room struct {
+	entries []entry
+	spreads []spread
+}
+
+var rooms = sync.Pool{New: func() any { return &room{make([]entry, 0, 32), make([]spread, 0, 8)} }}
+
 // compile makes a plan of an operation.
 func (c *Calculator) compile(text, name string) (*plan, error) {
 	doc, err := parse(text, &c.options.Limits)
@@ -89,7 +99,7 @@ func (c *Calculator) compile(text, name string) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := compiler{calculator: c, schema: c.schema, limits: &c.options.Limits, fragments: doc.fragments, plan: new(plan)}
+	w := compiler{calculator: c, schema: c.schema, limits: &c.options.Limits, document: doc, plan: new(plan)}
 	w.plan.mutation = op.Operation == ast.Mutation
 	if err := w.variables(op); err != nil {
 		return nil, err
@@ -101,7 +111,15 @@ func (c *Calculator) compile(text, name string) (*plan, error) {
 	if len(op.Directives) > w.limits.Directives {
 		return nil, tooComplex("A field may have at most %d directives.", int64(w.limits.Directives))
 	}
-	w.entries, w.spreads = make([]entry, 0, 32), make([]spread, 0, 8)
+	room := rooms.Get().(*room)
+	w.entries, w.spreads = room.entries, room.spreads
+	defer func() {
+		if cap(w.entries) < 1000 {
+			clear(w.spreads[:cap(w.spreads)])
+			room.entries, room.spreads = w.entries[:0], w.spreads[:0]
+			rooms.Put(room)
+		}
+	}()
 	w.plan.root, err = w.set([]source{{op.SelectionSet, root, always}}, root, nil, 1, metaDepth{})
 	if err != nil {
 		return nil, err
@@ -210,13 +228,20 @@ func (c *compiler) set(sources []source, t *typ, sizes []inherited, depth int, m
 		return nil, c.tooDeep(meta)
 	}
 	s := new(set)
-	classes, err := c.classes(sources, t)
-	if err != nil {
-		return nil, err
-	}
-	for _, o := range classes {
-		if err := c.class(s, sources, o, sizes, depth, meta); err != nil {
+	s.classes = s.first[:0]
+	if t.kind != abstract {
+		if err := c.class(s, sources, t, sizes, depth, meta); err != nil {
 			return nil, err
+		}
+	} else {
+		classes, err := c.classes(sources, t)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range classes {
+			if err := c.class(s, sources, o, sizes, depth, meta); err != nil {
+				return nil, err
+			}
 		}
 	}
 	if canRemember {
@@ -292,7 +317,7 @@ func (c *compiler) class(s *set, sources []source, o *typ, sizes []inherited, de
 		if aliases > c.limits.Aliases {
 			return tooComplex("A query may have at most %d aliases.", int64(c.limits.Aliases))
 		}
-		if n.meta {
+		if n.def.meta {
 			n.below = nil // its cost is flat
 		}
 		nodes = append(nodes, n)
@@ -339,7 +364,7 @@ func (c *compiler) collect(from, spreadsFrom int, src source, o *typ) error {
 				}
 				continue
 			}
-			f := c.fragments[s.Name]
+			f := c.document.fragment(s.Name)
 			if err := c.fragment(from, spreadsFrom, source{f.SelectionSet, src.on, when}, f.TypeCondition, o); err != nil {
 				return err
 			}
@@ -419,6 +444,9 @@ func (c *compiler) enter(from int, f *ast.Field, on *typ, when int32) error {
 		}
 		e.when = orWhen(e.when, when)
 		if len(f.SelectionSet) > 0 {
+			if e.sources == nil {
+				e.sources = e.one[:1:1]
+			}
 			e.sources = c.mergeSource(e.sources, source{f.SelectionSet, c.under(on, f.Name), when})
 		}
 		return nil
@@ -428,7 +456,7 @@ func (c *compiler) enter(from int, f *ast.Field, on *typ, when int32) error {
 		e.when = []int32{when}
 	}
 	if len(f.SelectionSet) > 0 {
-		e.sources = []source{{f.SelectionSet, c.under(on, f.Name), when}}
+		e.one[0] = source{f.SelectionSet, c.under(on, f.Name), when}
 	}
 	c.entries = append(c.entries, e)
 	return nil
@@ -467,18 +495,20 @@ func (c *compiler) node(i int, o *typ, sizes []inherited, depth int, meta metaDe
 		if len(f.SelectionSet) > 0 || len(f.Arguments) > 0 {
 			return node{}, invalid(errors.New("__typename has nothing inside"))
 		}
-		return node{when: e.when, name: f.Name, free: true}, nil
+		return node{def: typename}, nil
 	}
 	def := c.field(o, e)
 	if err := c.check(def, f); err != nil {
 		return node{}, err
 	}
-	n := node{when: e.when, name: def.name, section: def.section, weight: def.weight, meta: def.meta}
+	n := node{def: def}
+	if e.when != nil {
+		n.more().when = e.when
+	}
 	if def.meta {
 		if c.calculator.options.NoIntrospection {
 			return n, invalid(errors.New("introspection is switched off"))
 		}
-		n.weight = multiply(c.calculator.options.IntrospectionCost, point)
 		depth, meta = 0, metaDepth{fields: 1}
 	} else if meta.fields > 0 {
 		if isMetaList(f.Name) {
@@ -495,7 +525,10 @@ func (c *compiler) node(i int, o *typ, sizes []inherited, depth int, meta metaDe
 		return n, nil
 	}
 	var err error
-	sources := e.sources // c.entries may move
+	sources := e.sources // e may move meanwhile, and these stay
+	if sources == nil {
+		sources = e.one[:]
+	}
 	n.below, err = c.set(sources, def.of, below, depth+1, meta)
 	return n, err
 }
@@ -575,7 +608,7 @@ func (c *compiler) weigh(n *node, def *field, f *ast.Field) error {
 		if arg != nil {
 			w.given = c.literal(arg.Value)
 		}
-		n.weighed = append(n.weighed, w)
+		n.more().weighed = append(n.more().weighed, w)
 	}
 	for _, in := range def.args {
 		add(in, f.Arguments)
@@ -598,10 +631,6 @@ func (c *compiler) weigh(n *node, def *field, f *ast.Field) error {
 
 // sized sets how often a node counts, and returns the sizes that it passes down.
 func (c *compiler) sized(n *node, def *field, f *ast.Field, sizes []inherited) (below []inherited) {
-	n.inner = 1
-	for i := 1; i < def.lists; i++ {
-		n.inner = multiply(n.inner, c.calculator.options.ListSize)
-	}
 	for _, from := range sizes {
 		if from.path[0] != def.name {
 			continue
@@ -625,6 +654,6 @@ func (c *compiler) sized(n *node, def *field, f *ast.Field, sizes []inherited) (
 	for _, path := range def.size.sized {
 		below = append(below, inherited{path, own})
 	}
-	n.asks = own
+	n.more().asks = own
 	return below
 }

@@ -2,6 +2,7 @@ package graphqlcost
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/vektah/gqlparser/v2/ast"
@@ -11,8 +12,26 @@ import (
 // A document is a parsed request, whose fragments are known to end.
 type document struct {
 	operations ast.OperationList
-	fragments  map[string]*ast.FragmentDefinition
+	fragments  ast.FragmentDefinitionList
+	index      map[string]int // of the fragments by name; nil if they are few
 }
+
+// few is how many names are looked up one by one.
+const few = 8
+
+// find returns the number of a fragment, or -1.
+func (d *document) find(name string) int {
+	if d.index != nil {
+		if n, ok := d.index[name]; ok {
+			return n
+		}
+		return -1
+	}
+	return slices.IndexFunc(d.fragments, func(f *ast.FragmentDefinition) bool { return f.Name == name })
+}
+
+// fragment returns a fragment that is known to be there.
+func (d *document) fragment(name string) *ast.FragmentDefinition { return d.fragments[d.find(name)] }
 
 // parse takes a text through the gates that need no schema, cheapest first.
 func parse(text string, limits *Limits) (*document, error) {
@@ -36,14 +55,17 @@ func parse(text string, limits *Limits) (*document, error) {
 	if len(parsed.Fragments) > limits.Fragments {
 		return nil, tooComplex("A document may have at most %d fragments.", int64(limits.Fragments))
 	}
-	if len(parsed.Fragments) > 0 {
-		doc.fragments = make(map[string]*ast.FragmentDefinition, len(parsed.Fragments))
+	doc.fragments = parsed.Fragments
+	if len(doc.fragments) > few {
+		doc.index = make(map[string]int, len(doc.fragments))
 	}
-	for _, f := range parsed.Fragments {
-		if doc.fragments[f.Name] != nil {
+	for i, f := range doc.fragments {
+		if doc.find(f.Name) < i && doc.find(f.Name) >= 0 {
 			return nil, invalidf("there are two fragments %q", f.Name)
 		}
-		doc.fragments[f.Name] = f
+		if doc.index != nil {
+			doc.index[f.Name] = i
+		}
 	}
 	return doc, doc.checkFragments()
 }
@@ -118,23 +140,19 @@ func (d *document) operation(name string) (*ast.OperationDefinition, error) {
 // checkFragments refuses fragments that are not there, that nobody uses, and that
 // spread themselves.
 func (d *document) checkFragments() error {
-	if d.fragments == nil {
-		for _, op := range d.operations {
-			if err := d.follow(op.SelectionSet, nil); err != nil {
-				return err
-			}
-		}
-		return nil
+	var room [few]progress
+	state := room[:min(len(d.fragments), few)]
+	if len(d.fragments) > few {
+		state = make([]progress, len(d.fragments))
 	}
-	state := make(map[string]progress, len(d.fragments))
 	for _, op := range d.operations {
 		if err := d.follow(op.SelectionSet, state); err != nil {
 			return err
 		}
 	}
-	for name := range d.fragments {
-		if state[name] != followed {
-			return invalidf("the fragment %q is not used", name)
+	for i, f := range d.fragments {
+		if state[i] != followed {
+			return invalidf("the fragment %q is not used", f.Name)
 		}
 	}
 	return nil
@@ -151,7 +169,7 @@ const (
 
 // follow goes through the fragments that a selection set spreads, each once. It
 // is as deep as all of them nest, which their number and the nesting bound.
-func (d *document) follow(set ast.SelectionSet, state map[string]progress) error {
+func (d *document) follow(set ast.SelectionSet, state []progress) error {
 	for _, selection := range set {
 		var err error
 		switch s := selection.(type) {
@@ -160,16 +178,15 @@ func (d *document) follow(set ast.SelectionSet, state map[string]progress) error
 		case *ast.InlineFragment:
 			err = d.follow(s.SelectionSet, state)
 		case *ast.FragmentSpread:
-			f := d.fragments[s.Name]
-			switch {
-			case f == nil:
+			switch i := d.find(s.Name); {
+			case i < 0:
 				err = invalidf("there is no fragment %q", s.Name)
-			case state[s.Name] == following:
+			case state[i] == following:
 				err = invalidf("the fragment %q spreads itself", s.Name)
-			case state[s.Name] == unseen:
-				state[s.Name] = following
-				err = d.follow(f.SelectionSet, state)
-				state[s.Name] = followed
+			case state[i] == unseen:
+				state[i] = following
+				err = d.follow(d.fragments[i].SelectionSet, state)
+				state[i] = followed
 			}
 		}
 		if err != nil {

@@ -41,26 +41,38 @@ type variable struct {
 // one list of fields.
 type set struct {
 	classes [][]node
-	shared  int // its number among the sets that are met more than once, from 1 on
-	height  int // of the fields below, and itself
-	keys    int // all fields, with those below
+	first   [1][]node // room for the classes, of which there is mostly one
+	shared  int       // its number among the sets that are met more than once, from 1 on
+	height  int       // of the fields below, and itself
+	keys    int       // all fields, with those below
 	aliases int
 }
 
-// A node is one response key of an object.
+// A node is one response key of an object. There are many, so that it is small.
 type node struct {
-	when    []int32 // one of these conditions must hold; none means always
-	name    string  // the field's
-	section string
-	free    bool // __typename
-	meta    bool // __schema or __type
-	weight  int64
-	weighed []weighed // arguments that weigh
-	size    *sizer    // how long the list is; nil if it is none
-	asks    *sizer    // what it passes down
-	inner   int64     // the items of each item, of lists in lists
-	below   *set
+	def   *field
+	size  *sizer // how long the list is; nil if it is none
+	below *set
+	rare  *rare // nil for most
 }
+
+// A rare is what few nodes have.
+type rare struct {
+	when    []int32   // one of these conditions must hold; none means always
+	weighed []weighed // arguments that weigh
+	asks    *sizer    // the size that it passes down
+}
+
+// more returns the rare part of a node.
+func (n *node) more() *rare {
+	if n.rare == nil {
+		n.rare = new(rare)
+	}
+	return n.rare
+}
+
+// typename is the field that all types have, and that costs nothing.
+var typename = &field{name: "__typename"}
 
 // A weighed argument has a weight, or something inside of it has.
 type weighed struct {
@@ -105,7 +117,7 @@ func (e *evaluation) cost(s *set) (int64, error) {
 
 // node returns what a node costs: raw + max(1, n) × (weight + what is below).
 func (e *evaluation) node(n *node) (int64, error) {
-	if n.free || !e.holds(n.when) {
+	if !e.present(n) {
 		return 0, nil
 	}
 	raw, times, weight, err := e.own(n)
@@ -119,22 +131,32 @@ func (e *evaluation) node(n *node) (int64, error) {
 	return add(raw, multiply(times, add(weight, below))), nil
 }
 
+// present tells whether a node is selected, and may cost anything.
+func (e *evaluation) present(n *node) bool {
+	return n.def != typename && (n.rare == nil || e.holds(n.rare.when))
+}
+
 // own returns what a node costs once, how often it counts, and what it costs each
 // time without what is below. Arguments that weigh less than nothing take from
 // that, but never more than there is.
 func (e *evaluation) own(n *node) (raw, times, weight int64, err error) {
-	times, weight = 1, n.weight
-	for i := range n.weighed {
-		if err = e.argument(&n.weighed[i], &raw); err != nil {
-			return 0, 0, 0, err
+	times, weight = 1, n.def.weight
+	if n.def.meta {
+		weight = multiply(e.calculator.options.IntrospectionCost, point)
+	}
+	if n.rare != nil {
+		for i := range n.rare.weighed {
+			if err = e.argument(&n.rare.weighed[i], &raw); err != nil {
+				return 0, 0, 0, err
+			}
 		}
-	}
-	if raw < 0 {
-		raw, weight = 0, max(0, weight+raw)
-	}
-	if n.asks != nil {
-		if _, err = n.asks.size(e); err != nil {
-			return 0, 0, 0, err
+		if raw < 0 {
+			raw, weight = 0, max(0, weight+raw)
+		}
+		if n.rare.asks != nil {
+			if _, err = n.rare.asks.size(e); err != nil {
+				return 0, 0, 0, err
+			}
 		}
 	}
 	if n.size != nil {
@@ -142,7 +164,10 @@ func (e *evaluation) own(n *node) (raw, times, weight int64, err error) {
 			return 0, 0, 0, err
 		}
 	}
-	return raw, max(1, multiply(times, n.inner)), weight, nil
+	for i := 1; i < n.def.lists; i++ { // lists in a list
+		times = multiply(times, e.calculator.options.ListSize)
+	}
+	return raw, max(1, times), weight, nil
 }
 
 // argument adds what an argument weighs, and what is inside of it.

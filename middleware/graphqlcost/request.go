@@ -2,7 +2,6 @@ package graphqlcost
 
 import (
 	"context"
-	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -284,7 +283,7 @@ func (c *Calculator) plan(ctx context.Context, op *Operation) (*plan, error) {
 	if len(text) > c.options.Limits.Document {
 		return nil, tooComplex("A document may have at most %d bytes.", int64(c.options.Limits.Document))
 	}
-	key := planKey{sha256.Sum256([]byte(text)), op.Name}
+	key := planKey{digest(text), op.Name}
 	if op.hashed && op.Query != "" && !strings.EqualFold(op.ID, hex.EncodeToString(key.digest[:])) {
 		return nil, invalid(errors.New("the query has another hash than the request says"))
 	}
