@@ -94,10 +94,11 @@ func (s *sizer) ask(e *evaluation) (int64, error) {
 			v = s.presets[i]
 		}
 		for j, name := range by.path {
+			inObject := v != "" && v[0] == '{'
 			if v, err = e.member(v, name); err != nil {
 				return 0, err
 			}
-			if v == "" && by.presets[j] != "" {
+			if inObject && v == "" && by.presets[j] != "" {
 				v, isGiven = by.presets[j], false
 			}
 		}
