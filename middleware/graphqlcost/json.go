@@ -99,8 +99,10 @@ func jsonString(s string, at int) (end int, ok bool) {
 			if at+6 > len(s) {
 				return at, false
 			}
-			if _, err := strconv.ParseUint(s[at+2:at+6], 16, 16); err != nil {
-				return at, false
+			for i := at + 2; i < at+6; i++ {
+				if c := s[i]; (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
+					return at, false
+				}
 			}
 			at += 5
 		case strings.IndexByte(`"\/bfnrt`, s[at+1]) < 0:
@@ -248,35 +250,61 @@ func (v value) items(yield func(value) bool) {
 	}
 }
 
+// A class is what a byte is to valueEnd.
+type class uint8
+
+const (
+	inside class = iota
+	opening
+	closing
+	quote
+	separating
+)
+
+var classes = [256]class{
+	'{': opening, '[': opening, '}': closing, ']': closing, '"': quote,
+	',': separating, ':': separating, ' ': separating, '\n': separating, '\t': separating, '\r': separating,
+}
+
 // valueEnd returns where a valid value ends.
 func valueEnd(s string, at int) int {
 	depth := 0
-	for at < len(s) {
-		switch s[at] {
-		case '"':
-			for at++; s[at] != '"'; at++ {
-				if s[at] == '\\' {
-					at++
-				}
+	for ; at < len(s); at++ {
+		switch classes[s[at]] {
+		case quote:
+			if at = quoted(s, at); depth == 0 {
+				return at + 1
 			}
-		case '{', '[':
+		case opening:
 			depth++
-		case '}', ']':
+		case closing:
+			if depth == 0 {
+				return at // a number or a word has ended before
+			}
+			if depth--; depth == 0 {
+				return at + 1
+			}
+		case separating:
 			if depth == 0 {
 				return at
 			}
-			depth--
-		case ',', ' ', '\n', '\t', '\r', ':':
-			if depth == 0 {
-				return at
-			}
-		}
-		at++
-		if depth == 0 && (s[at-1] == '"' || s[at-1] == '}' || s[at-1] == ']') {
-			return at
 		}
 	}
 	return at
+}
+
+// quoted returns where the string that begins at a place has its last quote.
+func quoted(s string, at int) int {
+	for at++; ; at++ {
+		at += strings.IndexByte(s[at:], '"')
+		escapes := 0
+		for s[at-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return at
+		}
+	}
 }
 
 var errNotWhole = errors.New("it is not a whole number")

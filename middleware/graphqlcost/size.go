@@ -140,7 +140,9 @@ func (e *evaluation) length(v value, count bool) (int64, error) {
 	if v[0] == '[' {
 		n := int64(0)
 		for range v.items {
-			n++
+			if n++; n > e.calculator.options.Limits.Page {
+				break
+			}
 		}
 		return n, nil
 	}
