@@ -299,7 +299,7 @@ func (c *Calculator) plan(ctx context.Context, op *Operation) (*plan, error) {
 // same hash.
 func (c *Calculator) persisted(op *Operation) (*plan, error, bool) {
 	key := planKey{name: op.Name}
-	if !op.hashed || len(op.ID) != 2*len(key.digest) {
+	if len(op.ID) != 2*len(key.digest) {
 		return nil, nil, false
 	}
 	if _, err := hex.Decode(key.digest[:], []byte(op.ID)); err != nil {
