@@ -178,7 +178,7 @@ func TestManyTypes(t *testing.T) {
 	for i := range 500 {
 		fmt.Fprintf(&sdl, "type T%d implements Node { id: ID @cost(weight: \"%d\") next: Node f: Int @cost(weight: \"%d\") }\n", i, i%3, i)
 	}
-	c := calculator(t, graphqlcost.Options{Schema: sdl.String(), Limits: graphqlcost.Limits{Work: 200}})
+	c := calculator(t, graphqlcost.Options{Schema: sdl.String(), Limits: graphqlcost.Limits{Work: 500}})
 	assert.EqualValues(t, 9, cost(t, c, `{ node { next { next { next { next { id } } } } id } }`)) // 1 + (1 + 1 + 1 + 1 + 2) + 2
 	assert.EqualValues(t, 500, cost(t, c, `{ node { ... on T499 { f } ... on T7 { f } } }`))
 }
