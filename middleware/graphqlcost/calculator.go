@@ -181,12 +181,12 @@ func (o *Options) complete() error {
 	}
 	for name, n := range o.Costs {
 		if n > maxWeight || n < -maxWeight || o.Schema == "" && n < 0 {
-			return fmt.Errorf("Costs: %s: %d is out of range", name, n)
+			return fmt.Errorf("costs: %s: %d is out of range", name, n)
 		}
 	}
 	for name, n := range o.Sizes {
 		if n < 0 {
-			return fmt.Errorf("Sizes: %s: %d is negative", name, n)
+			return fmt.Errorf("sizes: %s: %d is negative", name, n)
 		}
 	}
 	if o.MinCost > o.MaxCost {

@@ -23,8 +23,11 @@ type compiler struct {
 	memo     map[memoKey]*set
 	untyped  map[string]*typ
 	entries  []entry  // of the sets that are being collected
+	used     int      // how many of them there were at most
 	spreads  []spread // their fragments
 	nameless *typ
+	sets     []set  // room for more of them, so that they need not be made one by one
+	nodes    []node // the same
 }
 
 // A source is a selection set, one of those that are merged into a set.
@@ -113,16 +116,15 @@ func (c *Calculator) compile(text, name string) (*plan, error) {
 	}
 	room := rooms.Get().(*room)
 	w.entries, w.spreads = room.entries, room.spreads
-	defer func() {
-		if cap(w.entries) < 1000 {
-			clear(w.spreads[:cap(w.spreads)])
-			room.entries, room.spreads = w.entries[:0], w.spreads[:0]
-			rooms.Put(room)
-		}
-	}()
 	w.plan.root, err = w.set([]source{{op.SelectionSet, root, always}}, root, nil, 1, metaDepth{})
 	if err != nil {
 		return nil, err
+	}
+	if w.used < 1000 { // a large one is not worth keeping
+		clear(w.entries[:w.used])
+		clear(w.spreads[:cap(w.spreads)])
+		room.entries, room.spreads = w.entries, w.spreads
+		rooms.Put(room)
 	}
 	fields := 0
 	for _, class := range w.plan.root.classes {
@@ -227,7 +229,7 @@ func (c *compiler) set(sources []source, t *typ, sizes []inherited, depth int, m
 	if depth > c.maxDepth(meta) {
 		return nil, c.tooDeep(meta)
 	}
-	s := new(set)
+	s := c.newSet()
 	s.classes = s.first[:0]
 	if t.kind != abstract {
 		if err := c.class(s, sources, t, sizes, depth, meta); err != nil {
@@ -251,6 +253,25 @@ func (c *compiler) set(sources []source, t *typ, sizes []inherited, depth int, m
 		c.memo[key] = s
 	}
 	return s, nil
+}
+
+func (c *compiler) newSet() *set {
+	if len(c.sets) == 0 {
+		c.sets = make([]set, 16)
+	}
+	s := &c.sets[0]
+	c.sets = c.sets[1:]
+	return s
+}
+
+// newNodes returns a list of no nodes, with room for n.
+func (c *compiler) newNodes(n int) []node {
+	if len(c.nodes) < n {
+		c.nodes = make([]node, max(n, 48))
+	}
+	nodes := c.nodes[:0:n]
+	c.nodes = c.nodes[n:]
+	return nodes
 }
 
 func (c *compiler) key(sources []source, t *typ, sizes []inherited, meta metaDepth) (key memoKey, ok bool) {
@@ -284,17 +305,13 @@ func (c *compiler) tooDeep(meta metaDepth) error {
 // class adds to a set what is selected if the value is one of a type.
 func (c *compiler) class(s *set, sources []source, o *typ, sizes []inherited, depth int, meta metaDepth) error {
 	from, spreadsFrom := len(c.entries), len(c.spreads)
-	defer func() {
-		clear(c.entries[from:])
-		c.entries, c.spreads = c.entries[:from], c.spreads[:spreadsFrom]
-	}()
 	for _, src := range sources {
 		if err := c.collect(from, spreadsFrom, src, o); err != nil {
 			return err
 		}
 	}
 	to := len(c.entries)
-	nodes := make([]node, 0, to-from)
+	nodes := c.newNodes(to - from)
 	keys, aliases, height := 0, 0, 1
 	for i := from; i < to; i++ {
 		if c.work++; c.work > c.limits.Work {
@@ -322,6 +339,8 @@ func (c *compiler) class(s *set, sources []source, o *typ, sizes []inherited, de
 		}
 		nodes = append(nodes, n)
 	}
+	c.used = max(c.used, len(c.entries))
+	c.entries, c.spreads = c.entries[:from], c.spreads[:spreadsFrom]
 	s.classes = append(s.classes, nodes)
 	s.keys, s.aliases, s.height = max(s.keys, keys), max(s.aliases, aliases), max(s.height, height)
 	return nil

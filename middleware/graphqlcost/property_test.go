@@ -184,10 +184,9 @@ func arguments(s *selection) string {
 // weigh that it answers. Without data of its own it takes all that it can: then it
 // is the formula.
 type executor struct {
-	g       *generator
-	data    func(most int) int // how many items there are of so many
-	choose  func([]*ast.Definition) []*ast.Definition
-	weights map[string]int
+	g      *generator
+	data   func(most int) int // how many items there are of so many
+	choose func([]*ast.Definition) []*ast.Definition
 }
 
 // weights are the corpus' in thousandths, but for those that the executor knows.

@@ -129,7 +129,7 @@ func loadSDL(text string) (*ast.Schema, error) {
 	own := &ast.Source{Name: "schema", Input: text}
 	doc, err := parser.ParseSchema(own)
 	if err != nil {
-		return nil, fmt.Errorf("Schema: %w", err)
+		return nil, fmt.Errorf("schema: %w", err)
 	}
 	var missing []string
 	for _, name := range slices.Sorted(maps.Keys(ownDirectives)) {
@@ -140,7 +140,7 @@ func loadSDL(text string) (*ast.Schema, error) {
 	added := &ast.Source{Name: "stint", Input: strings.Join(missing, "\n")}
 	loaded, err := validator.LoadSchema(validator.Prelude, added, own)
 	if err != nil {
-		return nil, fmt.Errorf("Schema: %w", err)
+		return nil, fmt.Errorf("schema: %w", err)
 	}
 	return loaded, nil
 }
@@ -212,11 +212,11 @@ func (r *schemaReader) cost(name string, directives ast.DirectiveList) (weight i
 	}
 	arg := d.Arguments.ForName("weight")
 	if arg == nil {
-		return 0, false, fmt.Errorf("Schema: %s: @cost without a weight", name)
+		return 0, false, fmt.Errorf("schema: %s: @cost without a weight", name)
 	}
 	weight, err = parseWeight(arg.Value.Raw)
 	if err != nil {
-		return 0, false, fmt.Errorf("Schema: %s: @cost: %w", name, err)
+		return 0, false, fmt.Errorf("schema: %s: @cost: %w", name, err)
 	}
 	return weight, true, nil
 }
@@ -320,7 +320,7 @@ func (r *schemaReader) fields(def *ast.Definition, t *typ) error {
 	for _, f := range def.Fields {
 		path := def.Name + "." + f.Name
 		if def.Kind == ast.Interface && (f.Directives.ForName("cost") != nil || r.Costs[path] != 0) {
-			return fmt.Errorf("Schema: %s: an interface's field has no cost: write it on the fields of its types", path)
+			return fmt.Errorf("schema: %s: an interface's field has no cost: write it on the fields of its types", path)
 		}
 		of := r.schema.types[f.Type.Name()]
 		own := &field{name: f.Name, of: of, lists: lists(f.Type), weight: of.weight, meta: def == r.source.Query && strings.HasPrefix(f.Name, "__")}
@@ -330,7 +330,7 @@ func (r *schemaReader) fields(def *ast.Definition, t *typ) error {
 			own.weight = weight
 		}
 		if own.weight < 0 {
-			return fmt.Errorf("Schema: %s: a field's cost is not negative; an argument's may be", path)
+			return fmt.Errorf("schema: %s: a field's cost is not negative; an argument's may be", path)
 		}
 		if strings.HasPrefix(def.Name, "__") || own.meta {
 			own.weight = 0
@@ -385,7 +385,7 @@ func (r *schemaReader) sizing(path string, directives ast.DirectiveList, own *fi
 	if n, ok := r.Sizes[path]; ok {
 		r.asked[path] = true
 		if own.lists == 0 {
-			return nil, fmt.Errorf("Sizes: %s is no list", path)
+			return nil, fmt.Errorf("sizes: %s is no list", path)
 		}
 		s.assumed = n
 		s.slices = guessed(own.args, r.Slicing)
@@ -396,7 +396,7 @@ func (r *schemaReader) sizing(path string, directives ast.DirectiveList, own *fi
 		return nil, nil
 	}
 	bad := func(format string, a ...any) error {
-		return fmt.Errorf("Schema: %s: @listSize: %w", path, fmt.Errorf(format, a...))
+		return fmt.Errorf("schema: %s: @listSize: %w", path, fmt.Errorf(format, a...))
 	}
 	for _, arg := range d.Arguments {
 		switch arg.Name {
@@ -586,9 +586,9 @@ func (r *schemaReader) unknown() error {
 		option string
 		names  []string
 	}{
-		{"Costs", slices.Collect(maps.Keys(r.Costs))},
-		{"Sizes", slices.Collect(maps.Keys(r.Sizes))},
-		{"Sections", slices.Collect(maps.Keys(r.Sections))},
+		{"costs", slices.Collect(maps.Keys(r.Costs))},
+		{"sizes", slices.Collect(maps.Keys(r.Sizes))},
+		{"sections", slices.Collect(maps.Keys(r.Sections))},
 	} {
 		slices.Sort(names.names)
 		for _, name := range names.names {
@@ -598,7 +598,7 @@ func (r *schemaReader) unknown() error {
 		}
 	}
 	if r.source.Query == nil {
-		return errors.New("Schema: it has no type Query")
+		return errors.New("schema: it has no type Query")
 	}
 	return nil
 }
