@@ -26,8 +26,9 @@ type compiler struct {
 	used     int      // how many of them there were at most
 	spreads  []spread // their fragments
 	nameless *typ
-	sets     []set  // room for more of them, so that they need not be made one by one
-	nodes    []node // the same
+	none     evaluation // without variables
+	sets     []set      // room for more of them, so that they need not be made one by one
+	nodes    []node     // the same
 }
 
 // A source is a selection set, one of those that are merged into a set.
@@ -103,6 +104,7 @@ func (c *Calculator) compile(text, name string) (*plan, error) {
 		return nil, err
 	}
 	w := compiler{calculator: c, schema: c.schema, limits: &c.options.Limits, document: doc, plan: new(plan)}
+	w.none.calculator = c
 	w.plan.mutation = op.Operation == ast.Mutation
 	if err := w.variables(op); err != nil {
 		return nil, err
@@ -246,6 +248,13 @@ func (c *compiler) set(sources []source, t *typ, sizes []inherited, depth int, m
 			}
 		}
 	}
+	if s.isFixed() {
+		cost, err := c.none.cost(s)
+		if err != nil {
+			return nil, err
+		}
+		s.fixed = add(min(cost, maximum-1), 1)
+	}
 	if canRemember {
 		if c.memo == nil {
 			c.memo = make(map[memoKey]*set)
@@ -257,7 +266,7 @@ func (c *compiler) set(sources []source, t *typ, sizes []inherited, depth int, m
 
 func (c *compiler) newSet() *set {
 	if len(c.sets) == 0 {
-		c.sets = make([]set, 16)
+		c.sets = make([]set, 8)
 	}
 	s := &c.sets[0]
 	c.sets = c.sets[1:]
@@ -267,7 +276,7 @@ func (c *compiler) newSet() *set {
 // newNodes returns a list of no nodes, with room for n.
 func (c *compiler) newNodes(n int) []node {
 	if len(c.nodes) < n {
-		c.nodes = make([]node, max(n, 48))
+		c.nodes = make([]node, max(n, 32))
 	}
 	nodes := c.nodes[:0:n]
 	c.nodes = c.nodes[n:]

@@ -42,6 +42,7 @@ type variable struct {
 type set struct {
 	classes [][]node
 	first   [1][]node // room for the classes, of which there is mostly one
+	fixed   int64     // its cost and one, if it depends on no variable; or 0
 	shared  int       // its number among the sets that are met more than once, from 1 on
 	height  int       // of the fields below, and itself
 	keys    int       // all fields, with those below
@@ -91,8 +92,11 @@ type evaluation struct {
 
 // cost returns what a set costs: the dearest of what it can be.
 func (e *evaluation) cost(s *set) (int64, error) {
-	if s == nil {
+	switch {
+	case s == nil:
 		return 0, nil
+	case s.fixed > 0:
+		return s.fixed - 1, nil
 	}
 	if s.shared > 0 && e.known[s.shared-1] > 0 {
 		return e.known[s.shared-1] - 1, nil
@@ -113,6 +117,19 @@ func (e *evaluation) cost(s *set) (int64, error) {
 		e.known[s.shared-1] = add(min(most, maximum-1), 1)
 	}
 	return most, nil
+}
+
+// isFixed tells whether a set costs the same whatever the variables are.
+func (s *set) isFixed() bool {
+	for _, class := range s.classes {
+		for i := range class {
+			n := &class[i]
+			if n.rare != nil || n.size != nil && (!n.size.fixed || n.size.fixedErr != nil) || n.below != nil && n.below.fixed == 0 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 // node returns what a node costs: raw + max(1, n) × (weight + what is below).

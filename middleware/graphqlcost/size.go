@@ -56,7 +56,7 @@ func (c *compiler) sizer(how *sizing, def *field, args ast.ArgumentList) *sizer 
 		}
 	}
 	if s.fixed {
-		s.fixedAt, s.fixedErr = s.ask(&evaluation{calculator: c.calculator})
+		s.fixedAt, s.fixedErr = s.ask(&c.none)
 	}
 	return s
 }
