@@ -682,6 +682,8 @@ func (c *compiler) sized(n *node, def *field, f *ast.Field, sizes []inherited) (
 	for _, path := range def.size.sized {
 		below = append(below, inherited{path, own})
 	}
-	n.more().asks = own
+	if !own.fixed || own.fixedErr != nil {
+		n.more().asks = own
+	}
 	return below
 }
