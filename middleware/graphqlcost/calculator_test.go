@@ -180,6 +180,10 @@ func TestManyTypes(t *testing.T) {
 	}
 	c := calculator(t, graphqlcost.Options{Schema: sdl.String(), Limits: graphqlcost.Limits{Work: 500}})
 	assert.EqualValues(t, 9, cost(t, c, `{ node { next { next { next { next { id } } } } id } }`)) // 1 + (1 + 1 + 1 + 1 + 2) + 2
+	// Three classes in one another: 3^13 ways, but no more sets than levels.
+	usual := calculator(t, graphqlcost.Options{Schema: sdl.String()})
+	deep := `{ node { ` + strings.Repeat(`id next { `, 12) + `id` + strings.Repeat(` }`, 14)
+	assert.EqualValues(t, 39, cost(t, usual, deep)) // 13×(1 + 2)
 	assert.EqualValues(t, 500, cost(t, c, `{ node { ... on T499 { f } ... on T7 { f } } }`))
 }
 
