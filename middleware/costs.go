@@ -1,6 +1,7 @@
 package middleware
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -58,23 +59,24 @@ type asking struct {
 }
 
 // costsOf returns what a rule costs the request: units, and the parts that add up
-// to them, or nil if the rule knows none.
+// to them, or nil if the rule knows none. With an error it is what it costs to
+// have asked.
 func (p *pass) costsOf(r *rule) (units int64, parts Costs, err error) {
 	if r.Costs == nil {
 		units, err = r.costOf(p.request)
 		return max(units, r.MinCost), nil, err
 	}
 	costs, err := p.ask(r.Costs)
-	if err == nil {
-		err = checkCosts(costs)
+	if fault := checkCosts(costs); fault != nil {
+		costs, err = Costs{}, cmp.Or(err, fault)
 	}
 	if err != nil {
-		return 0, nil, fmt.Errorf("ratelimit: rule %q: cost: %w", r.Name, err)
+		err = fmt.Errorf("ratelimit: rule %q: cost: %w", r.Name, err)
 	}
 	// More than any limit holds is never admitted, and adds up without overflow.
 	units, parts = atMost(costs, policy.MaxUnits+1)
 	units, parts = atLeast(units, parts, r.MinCost)
-	return units, parts, nil
+	return units, parts, err
 }
 
 // ask asks a Costing, once for the request.

@@ -35,7 +35,10 @@ func recommendation(r *http.Request) (ratelimit.Costs, error) {
 		}
 	}
 	if r.URL.Query().Has("broken") {
-		return c, &ratelimit.CostError{Err: errors.New("broken")}
+		return nil, &ratelimit.CostError{Err: errors.New("broken")}
+	}
+	if r.URL.Query().Has("refused") {
+		return c, &ratelimit.CostError{Err: errors.New("refused")}
 	}
 	if r.URL.Query().Has("error") {
 		return c, errors.New("error")
@@ -99,8 +102,10 @@ func TestCostsInParts(t *testing.T) {
 	// What is no cost takes nothing, and is not told.
 	assert.Equal(t, status{Code: 400}, ask(t, h, "/?session=-1"))
 	assert.Equal(t, status{Code: 400}, ask(t, h, "/?session=1&error=1"))
-	// What a CostError refuses takes the minimum.
+	// What a CostError refuses takes what is beside the error, and the minimum at least.
 	assert.Equal(t, status{400, 10, 100, 46, "minimum=10", ""}, ask(t, h, "/?session=20&broken=1"))
+	assert.Equal(t, status{400, 10, 100, 36, "session=2,minimum=8", ""}, ask(t, h, "/?session=2&refused"))
+	assert.Equal(t, status{400, 21, 100, 15, "session=21", ""}, ask(t, h, "/?session=21&refused"))
 }
 
 func TestCostTooHighIsNo429(t *testing.T) {

@@ -148,10 +148,9 @@ func (p *pass) charge(r *rule, look bool) bool {
 			if !p.costFault(r, err) {
 				return false
 			}
-			if r.MinCost == 0 {
+			if units == 0 {
 				return true
 			}
-			units, parts = atLeast(0, r.noParts(), r.MinCost)
 		}
 	}
 	for i := range limits {

@@ -215,14 +215,6 @@ func (r *rule) keyFor(req *http.Request) (key, partition string, err error) {
 	return key, partition, nil
 }
 
-// noParts returns no parts, of a rule that knows parts, or nil.
-func (r *rule) noParts() Costs {
-	if r.Costs == nil {
-		return nil
-	}
-	return Costs{}
-}
-
 // costOf returns the units that a request takes by Cost.
 func (r *rule) costOf(req *http.Request) (int64, error) {
 	if r.Cost == nil {
@@ -231,7 +223,7 @@ func (r *rule) costOf(req *http.Request) (int64, error) {
 	units, err := r.Cost(req)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("ratelimit: rule %q: cost: %w", r.Name, err)
+		return max(0, min(units, policy.MaxUnits+1)), fmt.Errorf("ratelimit: rule %q: cost: %w", r.Name, err)
 	case units < 0:
 		return 0, fmt.Errorf("ratelimit: rule %q: cost %d is negative: give units back with SetCost", r.Name, units)
 	}

@@ -153,6 +153,12 @@ func detail(reason Reason, l policy.Limit) string {
 		return "The batch has too many items."
 	case BodyTooLarge:
 		return "The body is too large."
+	case InvalidQuery:
+		return "The request is not a valid GraphQL request."
+	case QueryTooComplex:
+		return "The query is too complex."
+	case UnknownQuery:
+		return "The persisted query is not known."
 	case StoreUnavailable:
 		return "Limits cannot be checked right now."
 	case Misconfigured:
