@@ -25,6 +25,9 @@ type Limiter struct {
 	alarm     *alarm
 	leases    *leases
 	quotas    *quotaWatch
+	health    *health
+	fallback  *fallback
+	local     *Limiter // the same over memory, for rules with FailLocal; or nil
 }
 
 // Handler returns next with the limits in front of it: a middleware for chi's
@@ -58,6 +61,9 @@ func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 	if err := wider.add(rules); err != nil {
 		return nil, err
 	}
+	if err := wider.prepare(); err != nil {
+		return nil, err
+	}
 	return &wider, nil
 }
 
@@ -70,6 +76,8 @@ func (l *Limiter) Close() error {
 		return nil
 	}
 	l.leases.close()
+	l.health.close()
+	l.fallback.close()
 	if l.ownsStore {
 		return l.store.Close()
 	}
@@ -95,7 +103,7 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		return
 	}
 
-	if p.decided && p.err == nil {
+	if p.bound().decided {
 		p.report.Standings = p.report.Standings[:0]
 		p.tell(&p.report)
 		l.style.WriteFields(w.Header(), &p.report)
@@ -104,6 +112,7 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	// Once the ledger has the pass, another goroutine of the request may end it.
 	led, ticket, observed := p.ledger, p.ticket, p.outcome
 	p.request, p.ledger = nil, nil
+	p.split()
 	if led == nil {
 		r, led = open(r, p)
 	} else {

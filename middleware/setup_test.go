@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 
@@ -157,6 +158,11 @@ func (e *events) kinds() []ratelimit.Kind {
 		kinds[i] = event.Kind
 	}
 	return kinds
+}
+
+// decisions returns the kinds of the events that are not about the store itself.
+func (e *events) decisions() []ratelimit.Kind {
+	return slices.DeleteFunc(e.kinds(), func(k ratelimit.Kind) bool { return k == ratelimit.StoreLost || k == ratelimit.StoreBack })
 }
 
 func (e *events) last(t *testing.T) ratelimit.Event {
