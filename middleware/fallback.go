@@ -280,7 +280,8 @@ func (p *pass) fallBack() {
 	if q == nil || p.reason != "" || len(q.charges) == 0 || p.request.Context().Err() != nil {
 		return
 	}
-	q.ticket = p.ticket
+	// A ticket of its own: passes are used again, and no two may have one.
+	q.ticket, q.beside = q.ticket.Next(), p.ticket
 	q.ask(nil)
 	if q.decided && q.decision.Verdict == policy.Queued {
 		q.queue()
@@ -331,7 +332,7 @@ func (h *health) count(p *pass) {
 		h.unavailable.Add(1)
 	case p.open != nil && p.reason == "":
 		h.bypassed.Add(1)
-	case p.local != nil:
+	case p.local != nil && p.local.decided:
 		h.local.Add(1)
 	}
 }

@@ -89,7 +89,8 @@ func (led *ledger) costOf(l *Limiter, ticket policy.Ticket, r *rule) (cost int64
 // memory, or nil. It is called with the lock.
 func (led *ledger) pass(l *Limiter, ticket policy.Ticket, r *rule) *pass {
 	for p := led.first; p != nil; p = p.next {
-		if (p.limiter == l || p.limiter == l.local) && p.ticket == ticket && p.decided && slices.Contains(p.rules, r) {
+		own := p.limiter == l && p.ticket == ticket || p.limiter == l.local && p.beside == ticket
+		if own && p.decided && slices.Contains(p.rules, r) {
 			return p
 		}
 	}

@@ -48,6 +48,8 @@ type pass struct {
 	shut  *rule // a rule that refuses for that
 	local *pass // what is decided in memory for that, in the place of the store
 
+	beside policy.Ticket // of what is decided in memory: that of the rest
+
 	report respond.Report // for header fields of allowed requests
 }
 
