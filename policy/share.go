@@ -27,6 +27,8 @@ func (l Limit) Share(of int) (Limit, bool) {
 		}
 		l.details = unique.Make(d)
 	}
-	l = l.checkDrain()
-	return l, l.valid()
+	if l = l.checkDrain(); !l.valid() {
+		return Limit{}, false
+	}
+	return l, true
 }
