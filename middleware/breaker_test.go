@@ -232,7 +232,7 @@ func TestDisconnectsNeitherOpenNorPass(t *testing.T) {
 		return ctx.Err()
 	})
 	var seen atomic.Int64
-	l := limiter(t, ratelimit.Config{Store: lean{store}, Rules: []ratelimit.Rule{ruleOf(ratelimit.FailOpen, hour)}, Observe: func(e ratelimit.Event) {
+	l := limiter(t, ratelimit.Config{Store: lean{store}, Budget: time.Minute, Rules: []ratelimit.Rule{ruleOf(ratelimit.FailOpen, hour)}, Observe: func(e ratelimit.Event) {
 		if e.Kind != ratelimit.Abandoned {
 			seen.Add(1)
 		}
