@@ -115,6 +115,25 @@ func TestFailLocalIsALimiter(t *testing.T) {
 			assert.EqualValues(t, 1, at(t, outer, "a"), "met twice and counted once, and given back where the inner one refuses")
 		},
 		"a client that has gone": func(t *testing.T) {
+			rate := ruleOf(ratelimit.FailLocal, hour)
+			slots := ratelimit.Rule{Name: "slots", Key: apiKey, Limits: []policy.Limit{policy.Concurrency(1).WithQueue(1, time.Minute)}, Fail: ratelimit.FailLocal}
+			l := limiter(t, ratelimit.Config{Store: down(), Instances: 1, Rules: []ratelimit.Rule{rate, slots}, Observe: quiet})
+			h := l.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { time.Sleep(20 * time.Second) }))
+			go get(h, "/", "a")
+			synctest.Wait()
+			time.Sleep(time.Second)
+			ctx, leave := context.WithCancel(t.Context())
+			time.AfterFunc(time.Second, leave)
+			h.ServeHTTP(httptest.NewRecorder(), request("/", "a").WithContext(ctx))
+			report, _ := l.Peek(request("/", "a"))
+			require.Len(t, report.Standings, 2)
+			for _, st := range report.Standings {
+				assert.EqualValues(t, 1, st.Result.Used, "%s: the one's that is inside", st.Rule)
+				assert.Zero(t, st.Result.Queue)
+			}
+			time.Sleep(time.Minute)
+		},
+		"refused further in": func(t *testing.T) {
 			l := limiter(t, ratelimit.Config{Store: down(), Instances: 1, Rules: []ratelimit.Rule{ruleOf(ratelimit.FailLocal, hour)}, Observe: quiet})
 			inner := limiter(t, ratelimit.Config{Name: "inner", Instances: 1, Rules: []ratelimit.Rule{
 				{Name: "r", Key: func(*http.Request) (string, error) { return "", ratelimit.ErrNoKey }, Limits: []policy.Limit{hour}}}, Observe: quiet})
