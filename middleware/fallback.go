@@ -282,7 +282,7 @@ func (p *pass) fallBack() {
 	}
 	// A ticket of its own: passes are used again, and no two may have one.
 	q.ticket, q.beside = q.ticket.Next(), p.ticket
-	q.ask(nil)
+	q.ask(p.request.Context())
 	if q.decided && q.decision.Verdict == policy.Queued {
 		q.queue()
 		p.waited += q.waited
