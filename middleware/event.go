@@ -45,8 +45,8 @@ type Event struct {
 	Waited time.Duration
 
 	// Err is what went wrong: in the store, a key, a cost or a choice of limits.
-	// It is nil for what is allowed, and for refusals that limits decided. Never
-	// show its text to clients.
+	// It is nil for what is allowed, and for refusals that limits decided, unless
+	// others could not be asked. Never show its text to clients.
 	Err error
 }
 

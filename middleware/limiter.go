@@ -68,9 +68,10 @@ func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 }
 
 // Close ends what the Limiter started: the renewing of slots, so that those that
-// are still held come free in a lease, and its own store, if it was given none.
-// It is not to be used after that: over its own store its rules fail as they say,
-// open or closed, and over another's nobody would renew the slots that they grant.
+// are still held come free in a lease, what goes on behind requests, being counted
+// among the instances, and its own store, if it was given none. Close it before its
+// store. It is not to be used after that: over its own store its rules fail as they
+// say, and over another's nobody would renew the slots that they grant.
 func (l *Limiter) Close() error {
 	if l.shared {
 		return nil
