@@ -60,6 +60,11 @@ type Config struct {
 	// cancellation. Zero means 50 ms.
 	Budget time.Duration
 
+	// Instances is how many processes share the Store: what a rule with [FailLocal]
+	// admits in each of them while the Store is away is divided by it. Zero means that
+	// the Store counts them, as redisstore does.
+	Instances int
+
 	// Observe is called with an [Event] for every decision. It is on every
 	// request's way: it must be quick, safe for concurrent use, and not panic.
 	// Nil means that failures go to slog's default logger, at most once a
@@ -99,6 +104,9 @@ func New(c Config) (*Limiter, error) {
 	if l.budget < 0 {
 		return nil, fmt.Errorf("ratelimit: Budget %v: write how long a call of the Store may take, such as 50ms", c.Budget)
 	}
+	if c.Instances < 0 {
+		return nil, fmt.Errorf("ratelimit: Instances %d: write how many processes share the Store, or leave it out", c.Instances)
+	}
 	if err := l.setStyles(c); err != nil {
 		return nil, err
 	}
@@ -119,6 +127,10 @@ func New(c Config) (*Limiter, error) {
 	}
 	l.leases = &leases{store: l.store}
 	_, l.inMemory = l.store.(*memstore.Store)
+	l.health, l.fallback = newHealth(l.store, l.emit), &fallback{name: l.name, given: c.Instances}
+	if err := l.prepare(); err != nil {
+		return nil, err
+	}
 	return l, nil
 }
 

@@ -66,7 +66,7 @@ func (p *pass) costsOf(r *rule) (units int64, parts Costs, err error) {
 		units, err = r.costOf(p.request)
 		return max(units, r.MinCost), nil, err
 	}
-	costs, err := p.ask(r.Costs)
+	costs, err := p.askCosts(r.Costs)
 	if fault := checkCosts(costs); fault != nil {
 		costs, err = Costs{}, cmp.Or(err, fault)
 	}
@@ -79,8 +79,8 @@ func (p *pass) costsOf(r *rule) (units int64, parts Costs, err error) {
 	return units, parts, err
 }
 
-// ask asks a Costing, once for the request.
-func (p *pass) ask(c *Costing) (Costs, error) {
+// askCosts asks a Costing, once for the request.
+func (p *pass) askCosts(c *Costing) (Costs, error) {
 	a, ok := p.asked(c)
 	if !ok && p.ledger != nil {
 		a, ok = p.ledger.asked(c)

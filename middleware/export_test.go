@@ -29,3 +29,6 @@ func (l *Limiter) Work(r *http.Request) (segments, nodes int) {
 	p.met(l)
 	return int(p.matching.steps), max(cap(p.matching.at), cap(p.matching.next))
 }
+
+// ForgetWarnings lets the process warn again of what it warns of once.
+func ForgetWarnings() { warnedOfForwarding.Store(false) }

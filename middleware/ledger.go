@@ -76,7 +76,9 @@ func open(r *http.Request, p *pass) (*http.Request, *ledger) {
 	led := &opened.ledger
 	led.Context, led.holds, led.first = r.Context(), 1, p
 	opened.request = *r.WithContext(led)
-	p.lease(led)
+	for ; p != nil; p = p.next {
+		p.lease(led)
+	}
 	return &opened.request, led
 }
 
@@ -89,7 +91,7 @@ func (led *ledger) record(p *pass) {
 		last = &(*last).next
 	}
 	*last = p
-	if led.holds > 0 {
+	for ; p != nil && led.holds > 0; p = p.next {
 		p.lease(led)
 	}
 }
@@ -240,6 +242,14 @@ func (l *Limiter) settle(ctx context.Context, ticket policy.Ticket, settlements 
 	if len(settlements) == 0 {
 		return true
 	}
+	if l.health.mayWait(l, settlements) {
+		return l.settleNow(ctx, ticket, settlements)
+	}
+	l.health.errand(func() { l.settleNow(ctx, ticket, settlements) })
+	return false
+}
+
+func (l *Limiter) settleNow(ctx context.Context, ticket policy.Ticket, settlements []policy.Settlement) bool {
 	ctx, cancel := l.bounded(ctx)
 	err := l.store.Settle(ctx, ticket, settlements)
 	cancel()

@@ -28,6 +28,9 @@ type Limiter struct {
 	alarm     *alarm
 	leases    *leases
 	quotas    *quotaWatch
+	health    *health
+	fallback  *fallback
+	local     *Limiter // the same over memory, for rules with FailLocal; or nil
 
 	foldCase       bool
 	methodOverride string // canonical
@@ -64,18 +67,24 @@ func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 	if err := wider.add(rules); err != nil {
 		return nil, err
 	}
+	if err := wider.prepare(); err != nil {
+		return nil, err
+	}
 	return &wider, nil
 }
 
 // Close ends what the Limiter started: the renewing of slots, so that those that
-// are still held come free in a lease, and its own store, if it was given none.
-// It is not to be used after that: over its own store its rules fail as they say,
-// open or closed, and over another's nobody would renew the slots that they grant.
+// are still held come free in a lease, what goes on behind requests, being counted
+// among the instances, and its own store, if it was given none. Close it before its
+// store. It is not to be used after that: over its own store its rules fail as they
+// say, and over another's nobody would renew the slots that they grant.
 func (l *Limiter) Close() error {
 	if l.shared {
 		return nil
 	}
 	l.leases.close()
+	l.health.close()
+	l.fallback.close()
 	if l.ownsStore {
 		return l.store.Close()
 	}
@@ -101,7 +110,7 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		return
 	}
 
-	if p.decided && p.err == nil {
+	if p.bound().decided {
 		p.report.Standings = p.report.Standings[:0]
 		p.tell(&p.report)
 		p.header = w.Header()
@@ -111,6 +120,7 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	// Once the ledger has the pass, another goroutine of the request may end it.
 	led, ticket, observed := p.ledger, p.ticket, p.outcome
 	p.request, p.ledger = nil, nil
+	p.split()
 	if led == nil {
 		r, led = open(r, p)
 		defer led.end() // also after a panic

@@ -61,7 +61,7 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 		o.Cost = cost
 		if total := max(0, rule.Settle(r, o)); total != cost {
 			led.mu.Lock()
-			if p := led.pass(l, ticket); p != nil {
+			if p := led.pass(l, ticket, rule); p != nil {
 				p.setCost(rule.Name, total, nil)
 				led.stale = true
 			}
@@ -74,7 +74,7 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 func (led *ledger) costOf(l *Limiter, ticket policy.Ticket, r *rule) (cost int64, ok bool) {
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	p := led.pass(l, ticket)
+	p := led.pass(l, ticket, r)
 	if p == nil {
 		return 0, false
 	}
@@ -85,11 +85,12 @@ func (led *ledger) costOf(l *Limiter, ticket policy.Ticket, r *rule) (cost int64
 	return p.total(i), true
 }
 
-// pass returns what a limiter took by a ticket, or nil. It is called with the
-// lock.
-func (led *ledger) pass(l *Limiter, ticket policy.Ticket) *pass {
+// pass returns what a limiter took by a ticket under a rule, of the store or in
+// memory, or nil. It is called with the lock.
+func (led *ledger) pass(l *Limiter, ticket policy.Ticket, r *rule) *pass {
 	for p := led.first; p != nil; p = p.next {
-		if p.limiter == l && p.ticket == ticket && p.decided {
+		own := p.limiter == l && p.ticket == ticket || p.limiter == l.local && p.beside == ticket
+		if own && p.decided && slices.Contains(p.rules, r) {
 			return p
 		}
 	}

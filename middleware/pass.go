@@ -45,6 +45,12 @@ type pass struct {
 	rule     *rule          // whose fault it is, if it is one rule's
 	err      error
 
+	open  *rule // a rule that the request was served without, since the store failed
+	shut  *rule // a rule that refuses for that
+	local *pass // what is decided in memory for that, in the place of the store
+
+	beside policy.Ticket // of what is decided in memory: that of the rest
+
 	matching matching       // of the rules
 	report   respond.Report // for header fields of allowed requests
 	header   http.Header    // of the response, with such fields in it
@@ -69,6 +75,10 @@ func (p *pass) free() {
 	p.matching.free()
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
+	if p.open, p.shut = nil, nil; p.local != nil {
+		p.local.free()
+		p.local = nil
+	}
 	p.limiter, p.request, p.ledger, p.style, p.next = nil, nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
@@ -83,12 +93,11 @@ func (p *pass) decide() {
 	}
 	if p.gather() && len(p.charges) > 0 {
 		p.ticket = p.ticket.Next()
-		ctx, cancel := p.limiter.bounded(client)
-		p.judge(p.limiter.store.Take(ctx, p.ticket, p.charges, &p.decision))
-		cancel()
+		p.ask(client)
 		if p.decided && p.decision.Verdict == policy.Queued {
 			p.queue()
 		}
+		p.fallBack()
 	}
 	p.refuseCost()
 	p.gone = client.Err() != nil
@@ -97,15 +106,10 @@ func (p *pass) decide() {
 // peek asks the store what it would say, and takes nothing.
 func (p *pass) peek() {
 	if p.gather() && len(p.charges) > 0 {
-		p.judgePeek()
+		p.askPeek()
+		p.fallBackPeek()
 	}
 	p.refuseCost()
-}
-
-func (p *pass) judgePeek() {
-	ctx, cancel := p.limiter.bounded(p.request.Context())
-	defer cancel()
-	p.judge(p.limiter.store.Peek(ctx, p.charges, &p.decision))
 }
 
 // gather collects the charges of all rules, but for those that the request's
@@ -215,26 +219,22 @@ func (p *pass) fault(reason respond.Reason, err error) bool {
 	return false
 }
 
-var errNoDecision = errors.New("ratelimit: the store answered without a decision")
-
-// judge takes the store's answer.
+// judge takes the store's answer: what it decided, and what it did not.
 func (p *pass) judge(err error) {
-	if err == nil && (p.decision.Verdict == policy.Unknown || len(p.decision.Results) != len(p.charges) ||
-		p.decision.Verdict == policy.Queued && p.queued() < 0) {
-		err = errNoDecision
-	}
+	d := &p.decision
 	if err != nil {
-		p.err = err
-		for _, r := range p.rules {
-			if r.Fail == FailClosed {
-				p.reason, p.rule = respond.StoreUnavailable, r
-				return
-			}
+		p.fail(func(i int) bool { return d.Verdict == policy.Unknown || d.Results[i].Verdict == policy.Unknown }, err)
+	}
+	p.decided = d.Verdict != policy.Unknown
+	if p.shut != nil && d.Verdict != policy.Refused {
+		if p.decided {
+			p.giveBack(p.request.Context())
+			p.decided = false
 		}
+		p.reason, p.rule = respond.StoreUnavailable, p.shut
 		return
 	}
-	p.decided = true
-	if p.decision.Verdict != policy.Refused {
+	if d.Verdict != policy.Refused {
 		return
 	}
 	b := p.decision.Binding()
@@ -281,6 +281,9 @@ func (p *pass) undo() {
 	if p.decided && p.decision.Verdict != policy.Refused {
 		p.giveBack(p.request.Context())
 	}
+	if p.local != nil {
+		p.local.undo()
+	}
 }
 
 // tell reports how the request stands with the limits of all limiters.
@@ -293,11 +296,17 @@ func (p *pass) tell(r *respond.Report) {
 }
 
 func (p *pass) tellOwn(r *respond.Report) {
+	if p.local != nil {
+		p.local.tellOwn(r)
+	}
 	if !p.decided {
 		return
 	}
 	r.Now = p.decision.Now
 	for i, rule := range p.rules {
+		if p.decision.Results[i].Verdict == policy.Unknown {
+			continue // the store failed while it waited
+		}
 		r.Standings = append(r.Standings, respond.Standing{})
 		st := &r.Standings[len(r.Standings)-1]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
@@ -446,15 +455,19 @@ func (p *pass) announce() {
 		e.Kind, e.Reason = Abandoned, ""
 	case p.reason != "":
 		e.Kind = Refused
-	case p.err != nil:
+	case p.open != nil:
 		e.Kind = Bypassed
+	case p.local != nil:
+		e.Kind = Localized
 	case p.decided:
 		e.Kind = Allowed
 	default:
 		return
 	}
-	if p.decided {
-		p.announceOverflow()
+	l.health.count(p)
+	by := p.bound()
+	if by.decided {
+		by.announceOverflow()
 	}
 	if l.observe == nil && !alarming(&e) {
 		return
@@ -462,9 +475,14 @@ func (p *pass) announce() {
 	if p.rule != nil {
 		e.Rule = p.rule.Name
 	}
-	if p.decided && !p.byCost {
-		b := p.decision.Binding()
-		e.Rule, e.Limit = p.rules[b].Name, p.charges[b].Limit
+	switch {
+	case e.Kind == Bypassed:
+		if p.decided || p.local != nil { // else it was all of them
+			e.Rule = p.open.Name
+		}
+	case by.decided && !p.byCost:
+		b := by.decision.Binding()
+		e.Rule, e.Limit = by.rules[b].Name, by.charges[b].Limit
 	}
 	l.emit(e)
 }

@@ -88,8 +88,10 @@ type Rule struct {
 	// or an allow-list for partners. Nil means that it skips none.
 	Skip func(*http.Request) bool
 
-	// Fail says what happens when the store fails. All rules of a Limiter are
-	// asked in one call, and fail together: one FailClosed refuses the request.
+	// Fail says what happens when the store fails. The rules of a Limiter are asked
+	// in one call: on one node they fail together. Where a store has several, rules
+	// that can be decided are decided, and each of the others fails as it says: one
+	// FailClosed refuses the request.
 	Fail FailMode
 }
 
@@ -108,15 +110,26 @@ const (
 	// FailClosed refuses the request with 503, Retry-After: 1 and the reason
 	// store_unavailable.
 	FailClosed
+
+	// FailLocal counts in memory until the store is back: this process admits an
+	// equal share of each limit, rounded down, among the [Config.Instances] or as many
+	// as the store has counted. A share that rounds to nothing, or among a number
+	// that is not known yet, is FailClosed. Header fields tell of the share. Slots are
+	// shared too; what holds one of the store's is not counted among them. A Quota
+	// cannot be shared: among Limits it is an error of New, and one that LimitsFor
+	// chooses is FailClosed.
+	FailLocal
 )
 
-// String returns "open" or "closed".
+// String returns "open", "closed" or "local".
 func (m FailMode) String() string {
 	switch m {
 	case FailOpen:
 		return "open"
 	case FailClosed:
 		return "closed"
+	case FailLocal:
+		return "local"
 	}
 	return fmt.Sprintf("FailMode(%d)", uint8(m))
 }
@@ -173,8 +186,10 @@ func (l *Limiter) checkRule(r *Rule) error {
 		return errors.New("both Cost and Costs: write one of them")
 	case r.MinCost < 0 || r.MinCost > policy.MaxUnits:
 		return fmt.Errorf("MinCost %d: write one from 0 to %d", r.MinCost, int64(policy.MaxUnits))
-	case r.Fail > FailClosed:
-		return fmt.Errorf("mode of failure %s: write FailOpen or FailClosed in Fail", r.Fail)
+	case r.Fail > FailLocal:
+		return fmt.Errorf("mode of failure %s: write FailOpen, FailClosed or FailLocal in Fail", r.Fail)
+	case r.Fail == FailLocal && slices.ContainsFunc(r.Limits, func(l policy.Limit) bool { return isQuota(&l) }):
+		return errors.New("FailLocal with a Quota, which no process can count alone: write FailOpen or FailClosed, or put the quota into a rule of its own")
 	}
 	return policy.ValidateLimits(r.Limits)
 }

@@ -107,7 +107,7 @@ func (p *pass) look(limiters []*Limiter, kind func(*policy.Limit) bool) (n int) 
 	if len(p.charges) == 0 {
 		return n
 	}
-	p.judgePeek()
+	p.askPeek()
 	if p.err != nil { // whatever the rules do without a store
 		p.reason = respond.StoreUnavailable
 	}
