@@ -32,6 +32,10 @@ type Config struct {
 	// writes X-RateLimit fields and refuses with 429 and a problem document.
 	Style respond.Style
 
+	// Scale reduces the rates and bursts of all rules while it is below 1. Nil
+	// means that they stay whole, but for rules with a Scale of their own.
+	Scale *Scale
+
 	// Budget bounds each call of the Store, which does not inherit the client's
 	// cancellation. Zero means 50 ms.
 	Budget time.Duration
@@ -56,6 +60,7 @@ func New(c Config) (*Limiter, error) {
 		name:    c.Name,
 		store:   c.Store,
 		style:   c.Style,
+		scale:   c.Scale,
 		budget:  c.Budget,
 		observe: c.Observe,
 		alarm:   new(alarm),

@@ -37,6 +37,14 @@ type Event struct {
 	// 100.
 	Percent int
 
+	// Reduced tells of a refusal that only the limit's scale made: the whole limit
+	// would have had room. Limit is the reduced one.
+	Reduced bool
+
+	// Factor is, of Rescaled, what the rule's limits are scaled by from now on: 1
+	// if they are whole again.
+	Factor float64
+
 	// Waited is how long the request waited in a queue.
 	Waited time.Duration
 
@@ -84,6 +92,10 @@ const (
 
 	// SlotLost: a request has lost a slot that it holds; see [Lost].
 	SlotLost
+
+	// Rescaled: the limits of a rule are scaled by another factor than at the
+	// request before. Each Limiter tells of its rules, at their next request.
+	Rescaled
 )
 
 // String returns "allowed", "refused" and so on.
@@ -107,6 +119,8 @@ func (k Kind) String() string {
 		return "quota reached"
 	case SlotLost:
 		return "slot lost"
+	case Rescaled:
+		return "rescaled"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }

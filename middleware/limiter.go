@@ -20,6 +20,7 @@ type Limiter struct {
 	inMemory  bool // the store answers without I/O
 	rules     []*rule
 	style     respond.Style
+	scale     *Scale
 	budget    time.Duration
 	observe   func(Event)
 	alarm     *alarm

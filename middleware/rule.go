@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/stint-go/stint/policy"
 )
@@ -69,6 +70,14 @@ type Rule struct {
 	// Fail says what happens when the store fails. All rules of a Limiter are
 	// asked in one call, and fail together: one FailClosed refuses the request.
 	Fail FailMode
+
+	// Scale reduces the rule's rates and bursts while it is below 1. Nil means
+	// that [Config].Scale alone does.
+	Scale *Scale
+
+	// Critical rules are scaled last by an [Adaptive]: only when all others are at
+	// its floor. A factor that was set by hand makes no difference between them.
+	Critical bool
 }
 
 // LimitsFunc chooses limits by request, for [Rule.LimitsFor].
@@ -105,6 +114,7 @@ type rule struct {
 	limiter string
 	scope   policy.Scope
 	hold    meanHold
+	scaled  atomic.Int64 // by how much less than Whole its limits were last
 }
 
 // add appends rules to the limiter's.
