@@ -1,9 +1,11 @@
 package middleware
 
 import (
+	"bufio"
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -53,8 +55,8 @@ type AdaptiveConfig struct {
 //	...
 //	r.Use(limits.Handler, adaptive.Handler)
 //
-// Every second the latency of nine tenths of the requests that ended in it is held
-// to its own long-term level. If it is more than twice that, the factor is
+// Every second the latency of nine tenths of the requests that ended in it, and of
+// those that hang, is held to its own long-term level. If it is more than twice that, the factor is
 // multiplied by what would bring it back to that, if latency were proportional,
 // but by no less than a half; if it is at most one and a half times that, 0.05
 // are added; in between nothing moves. Before the next step, requests that were
@@ -77,8 +79,9 @@ type Adaptive struct {
 	scale  Scale
 	window latencies
 	failed atomic.Int64
-	slow   atomic.Int64 // latency that is too much; 0 if that is not known yet
-	next   atomic.Int64 // when to move again, in nanoseconds since start
+	begun  [64]atomic.Int64 // requests under way, by the step that they began in
+	slow   atomic.Int64     // latency that is too much; 0 if that is not known yet
+	next   atomic.Int64     // when to move again, in nanoseconds since start
 	start  time.Time
 
 	criticals atomic.Bool // there are Critical rules
@@ -144,24 +147,92 @@ func (a *Adaptive) Level() time.Duration {
 // with a status of 500 and above, or a panic. It belongs inside of the Limiters,
 // so that what they refuse or queue is no part of it, and around handlers that are
 // much alike. What runs long by its nature is passed over: event streams, and
-// connections that change their protocol. So are requests whose clients left
-// before it took too long.
+// connections that are hijacked, as WebSockets are. So are requests whose clients
+// left before it took too long.
 func (a *Adaptive) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var m httpsnoop.Metrics
-		began, panicked := a.now(), true
-		defer func() {
-			elapsed := a.now() - began
-			streams := m.Code == http.StatusSwitchingProtocols || strings.HasPrefix(w.Header().Get("Content-Type"), "text/event-stream")
-			slow := a.slow.Load()
-			if streams || r.Context().Err() != nil && (slow == 0 || int64(elapsed) <= slow) {
-				return
-			}
-			a.Record(elapsed, panicked || m.Code >= http.StatusInternalServerError)
-		}()
-		m.CaptureMetrics(w, func(w http.ResponseWriter) { next.ServeHTTP(w, r) })
-		panicked = false
+		o := observation{adaptive: a, w: w, began: a.now(), panicked: true}
+		o.slot = int(o.began/a.config.Every) % len(a.begun)
+		a.begun[o.slot].Add(1)
+		defer o.end(r)
+		next.ServeHTTP(httpsnoop.Wrap(w, o.hooks()), r)
+		o.panicked = false
 	})
+}
+
+// An observation is one request's.
+type observation struct {
+	adaptive *Adaptive
+	w        http.ResponseWriter
+	began    time.Duration
+	slot     int // of begun; negative if it is passed over
+	status   int
+	panicked bool
+}
+
+func (o *observation) hooks() httpsnoop.Hooks {
+	return httpsnoop.Hooks{
+		WriteHeader: func(next httpsnoop.WriteHeaderFunc) httpsnoop.WriteHeaderFunc {
+			return func(code int) {
+				if code >= 200 || code == http.StatusSwitchingProtocols {
+					o.answers(code)
+				}
+				next(code)
+			}
+		},
+		Write: func(next httpsnoop.WriteFunc) httpsnoop.WriteFunc {
+			return func(b []byte) (int, error) {
+				o.answers(http.StatusOK)
+				return next(b)
+			}
+		},
+		Flush: func(next httpsnoop.FlushFunc) httpsnoop.FlushFunc {
+			return func() {
+				o.answers(http.StatusOK)
+				next()
+			}
+		},
+		Hijack: func(next httpsnoop.HijackFunc) httpsnoop.HijackFunc {
+			return func() (net.Conn, *bufio.ReadWriter, error) {
+				o.passOver()
+				return next()
+			}
+		},
+	}
+}
+
+// answers notes the response's status, the first time that it is told.
+func (o *observation) answers(status int) {
+	if o.status != 0 {
+		return
+	}
+	o.status = status
+	if status == http.StatusSwitchingProtocols || strings.HasPrefix(o.w.Header().Get("Content-Type"), "text/event-stream") {
+		o.passOver()
+	}
+}
+
+func (o *observation) passOver() {
+	if o.slot >= 0 {
+		o.adaptive.begun[o.slot].Add(-1)
+		o.slot = -1
+	}
+}
+
+func (o *observation) end(r *http.Request) {
+	a := o.adaptive
+	if !o.panicked {
+		o.answers(http.StatusOK)
+	}
+	if o.slot < 0 {
+		return
+	}
+	o.passOver()
+	elapsed, slow := a.now()-o.began, a.slow.Load()
+	if r.Context().Err() != nil && (slow == 0 || int64(elapsed) <= slow) {
+		return
+	}
+	a.Record(elapsed, o.panicked || o.status >= http.StatusInternalServerError)
 }
 
 // Record observes one piece of work that Handler does not see: how long it took,
@@ -188,10 +259,11 @@ func (a *Adaptive) look() {
 	}
 	a.next.Store(int64(now + a.config.Every))
 	passed := now - a.since
-	n := a.window.count()
+	n := a.window.count() + a.hanging(now, func(time.Duration, int64) {})
 	if n < fewest && passed < patient*a.config.Every {
 		return // there may be more
 	}
+	a.hanging(now, a.window.addMany)
 	latency := a.window.empty(quantile)
 	failures := float64(a.failed.Swap(0)) / float64(max(n, 1))
 	a.since = now
@@ -200,6 +272,24 @@ func (a *Adaptive) look() {
 		return
 	}
 	a.judge(now, latency, failures)
+}
+
+// hanging tells of the requests under way that take too long already, and how many
+// they are. Those that began longer ago than it remembers look younger than they
+// are.
+func (a *Adaptive) hanging(now time.Duration, tell func(age time.Duration, n int64)) (total int64) {
+	slow, step := time.Duration(a.slow.Load()), int(now/a.config.Every)
+	if slow == 0 {
+		return 0
+	}
+	for began := max(0, step-len(a.begun)+1); began < step; began++ {
+		age := now - time.Duration(began+1)*a.config.Every // at least
+		if n := a.begun[began%len(a.begun)].Load(); age > slow && n > 0 {
+			tell(age, n)
+			total += n
+		}
+	}
+	return total
 }
 
 // judge moves the factor by what was measured.

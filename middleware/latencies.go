@@ -18,10 +18,12 @@ const (
 	perOctave   = 8
 )
 
-func (l *latencies) add(d time.Duration) {
+func (l *latencies) add(d time.Duration) { l.addMany(d, 1) }
+
+func (l *latencies) addMany(d time.Duration, n int64) {
 	ns := min(uint64(max(d, 1<<firstOctave)), 1<<lastOctave-1)
 	octave := bits.Len64(ns) - 1
-	l[octave-firstOctave][ns>>(octave-3)&(perOctave-1)].Add(1)
+	l[octave-firstOctave][ns>>(octave-3)&(perOctave-1)].Add(uint32(n))
 }
 
 func (l *latencies) count() (n int64) {
