@@ -59,10 +59,35 @@ func ExampleNewSharedScale() {
 	// Output: 0.25 1h0m0s
 }
 
-func ExampleScale_admin() {
+func ExampleScale_Set() {
 	scale := ratelimit.NewScale()
 	fmt.Println(scale.Set(context.Background(), 1.5, time.Time{}))
 	// Output: ratelimit: scale by 1.5: write a factor above 0, and up to 1
+}
+
+// The snippet of README.md.
+func Example_scale() {
+	ctx := context.Background()
+	store := memstore.New(memstore.Options{})
+	defer store.Close()
+	rules := []ratelimit.Rule{{Name: "per_key", Key: ratelimit.Header("X-API-Key"), Limits: []policy.Limit{policy.PerHour(100)}}}
+	reduce := func() error {
+		scale, err := ratelimit.NewSharedScale("load", store) // or NewScale(), of this process alone
+		if err != nil {
+			return err
+		}
+		limits, err := ratelimit.New(ratelimit.Config{Store: store, Scale: scale, Rules: rules})
+		if err != nil {
+			return err
+		}
+		err = scale.Set(ctx, 0.5, time.Now().Add(10*time.Minute)) // half of all rates and bursts, in all processes
+		call(limits.Handler(http.HandlerFunc(items)), "GET", "/items", "X-API-Key", "alice")
+		return err
+	}
+	if err := reduce(); err != nil {
+		fmt.Println(err)
+	}
+	// Output: GET /items: 200, 49 of 50 left
 }
 
 // eventLog keeps events but those of allowed requests.
