@@ -8,8 +8,8 @@ import (
 
 // Sentences 5, 8 and 17, of limits that a scale reduces.
 var scaleCases = []Case{
-	{Number: 8, Name: "a scale makes nothing never", check: scaledIsNotNever},
 	{Number: 5, Name: "what only the whole limit holds waits until nothing is used", check: scaledWaits},
+	{Number: 8, Name: "a scale makes nothing never", check: scaledIsNotNever},
 	{Number: 17, Name: "a scale keeps the usage", check: scaledUsage},
 }
 
