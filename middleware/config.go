@@ -56,6 +56,10 @@ type Config struct {
 	// What it reads the response depends on: have Vary say so.
 	StyleFor func(*http.Request) string
 
+	// Scale reduces the rates and bursts of all rules while it is below 1. Nil
+	// means that they stay whole, but for rules with a Scale of their own.
+	Scale *Scale
+
 	// Budget bounds each call of the Store, which does not inherit the client's
 	// cancellation. Zero means 50 ms.
 	Budget time.Duration
@@ -84,6 +88,7 @@ func New(c Config) (*Limiter, error) {
 	l := &Limiter{
 		name:    c.Name,
 		store:   c.Store,
+		scale:   c.Scale,
 		budget:  c.Budget,
 		observe: c.Observe,
 		alarm:   new(alarm),

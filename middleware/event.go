@@ -41,6 +41,14 @@ type Event struct {
 	// several.
 	Node string
 
+	// Reduced tells of a refusal that only the limit's scale made: the whole limit
+	// would have had room. Limit is the reduced one.
+	Reduced bool
+
+	// Factor is, of Rescaled, what the rule's limits are scaled by from now on: 1
+	// if they are whole again.
+	Factor float64
+
 	// Waited is how long the request waited in a queue.
 	Waited time.Duration
 
@@ -100,6 +108,10 @@ const (
 
 	// StoreBack: a node that had failed answers again.
 	StoreBack
+
+	// Rescaled: the limits of a rule are scaled by another factor than at the
+	// request before. Each Limiter tells of its rules, at their next request.
+	Rescaled
 )
 
 // String returns "allowed", "refused" and so on.
@@ -129,6 +141,8 @@ func (k Kind) String() string {
 		return "store lost"
 	case StoreBack:
 		return "store back"
+	case Rescaled:
+		return "rescaled"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }

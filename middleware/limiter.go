@@ -23,6 +23,7 @@ type Limiter struct {
 	style     respond.Style
 	styles    map[string]*respond.Style
 	styleFor  func(*http.Request) string
+	scale     *Scale
 	budget    time.Duration
 	observe   func(Event)
 	alarm     *alarm

@@ -157,12 +157,16 @@ func (p *pass) charge(r *rule, look bool) bool {
 			}
 		}
 	}
+	scale := p.limiter.scaleOf(r)
 	for i := range limits {
 		// In place, since a charge is large.
 		n := len(p.charges)
 		p.charges = append(p.charges, policy.Charge{})
 		c := &p.charges[n]
 		c.Limit, c.Scope, c.Key, c.Partition, c.Units = limits[i], r.scope, key, partition, units
+		if scale < policy.Whole {
+			c.Limit = c.Limit.Scaled(scale)
+		}
 		if p.ledger != nil {
 			if p.ledger.has(p.limiter.store, c) {
 				p.charges = p.charges[:n]
@@ -320,7 +324,7 @@ func (p *pass) tellOwn(r *respond.Report) {
 // took tells whether the pass took the charge.
 func (p *pass) took(c *policy.Charge) bool {
 	for i := range p.charges {
-		if d := &p.charges[i]; d.SameState(c) && d.Limit == c.Limit {
+		if d := &p.charges[i]; d.SameState(c) && d.Limit.Whole() == c.Limit.Whole() {
 			return true
 		}
 	}
@@ -482,7 +486,7 @@ func (p *pass) announce() {
 		}
 	case by.decided && !p.byCost:
 		b := by.decision.Binding()
-		e.Rule, e.Limit = by.rules[b].Name, by.charges[b].Limit
+		e.Rule, e.Limit, e.Reduced = by.rules[b].Name, by.charges[b].Limit, by.decision.Results[b].Reduced
 	}
 	l.emit(e)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/stint-go/stint/policy"
 )
@@ -93,6 +94,14 @@ type Rule struct {
 	// that can be decided are decided, and each of the others fails as it says: one
 	// FailClosed refuses the request.
 	Fail FailMode
+
+	// Scale reduces the rule's rates and bursts while it is below 1. Nil means
+	// that [Config].Scale alone does.
+	Scale *Scale
+
+	// Critical rules are scaled last by an [Adaptive]: only when all others are at
+	// its floor. A factor that was set by hand makes no difference between them.
+	Critical bool
 }
 
 // LimitsFunc chooses limits by request, for [Rule.LimitsFor].
@@ -140,6 +149,7 @@ type rule struct {
 	limiter string
 	scope   policy.Scope
 	hold    meanHold
+	scaled  atomic.Int64 // by how much less than Whole its limits were last
 
 	on, except []pattern // parsed
 }

@@ -21,6 +21,7 @@ func (l *Limiter) Limits() http.Handler { return ShowLimits(nil, l) }
 //
 //	{"sessions":{"per_key":{"limit":30,"remaining":60},"per_workspace":{"limit":200,"remaining":400}}}
 //
+// A limit that a [Scale] has reduced shows that, and its whole number as "whole".
 // A rule that has several limits has an entry for each, named "rule/limit".
 //
 // The caller is whoever the rules' keys say. Rules that it skips are not shown, nor
@@ -117,6 +118,7 @@ func (p *pass) look(limiters []*Limiter, kind func(*policy.Limit) bool) (n int) 
 type limitShown struct {
 	Limit     int64 `json:"limit"`
 	Remaining int64 `json:"remaining"`
+	Whole     int64 `json:"whole,omitempty"` // the limit as it is without its scale
 }
 
 // shapeLimits is the shape of limits that ShowLimits has by default.
@@ -129,7 +131,11 @@ func shapeLimits(r *respond.Report) any {
 			rules = map[string]limitShown{}
 			shown[st.Limiter] = rules
 		}
-		rules[nameOf(r.Standings, i, false)] = limitShown{Limit: st.Result.Limit, Remaining: st.Result.Remaining}
+		one := limitShown{Limit: st.Result.Limit, Remaining: st.Result.Remaining}
+		if st.Limit.IsReduced() {
+			one.Whole = st.Limit.Whole().N()
+		}
+		rules[nameOf(r.Standings, i, false)] = one
 	}
 	return shown
 }

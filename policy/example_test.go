@@ -223,3 +223,18 @@ func ExampleLimit_Usage() {
 	// 2026-11-21 30
 	// 2026-11-20 700
 }
+
+func ExampleLimit_Scaled() {
+	limit := policy.TokenBucket(60, time.Minute).WithBurst(90)
+	half := limit.Scaled(policy.Whole / 2)
+	fmt.Println(half, half.Largest(), half.Whole() == limit)
+
+	state, result := half.Take(policy.State{}, 0, 30)
+	fmt.Println(result.Verdict, result.Remaining)
+	_, result = limit.Take(state, 0, 30) // whole again: what was used stays used
+	fmt.Println(result.Verdict, result.Remaining)
+	// Output:
+	// 30 per minute, burst 45, reduced from 60 90 true
+	// allowed 15
+	// allowed 30
+}

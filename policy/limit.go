@@ -50,6 +50,7 @@ type Limit struct {
 	details   unique.Handle[details] // what few decisions need: limits are copied a lot
 	algorithm Algorithm
 	refused   bool // CountRefused
+	reduced   bool // Scaled: details have the whole numbers
 	invalid   bool // details say why
 }
 
@@ -57,6 +58,8 @@ type Limit struct {
 type details struct {
 	name    string
 	problem string // why the limit is invalid
+	n       int64  // whole, of limits that can be scaled
+	burst   int64  // whole, of limits that can be scaled
 	lease   int64  // slots only: microseconds
 	queue   int64  // slots only: how many may wait
 	wait    int64  // slots only: how long, in microseconds
@@ -116,7 +119,7 @@ func PerHour(n int64) Limit { return SlidingWindow(n, time.Hour) }
 func PerDay(n int64) Limit { return SlidingWindow(n, 24*time.Hour) }
 
 func newLimit(a Algorithm, n int64, window time.Duration) Limit {
-	l := Limit{algorithm: a, n: n, burst: n, window: int64(window / time.Microsecond)}
+	l := Limit{algorithm: a, n: n, burst: n, window: int64(window / time.Microsecond), details: unique.Make(details{n: n, burst: n})}
 	switch {
 	case n < 1 || n > MaxUnits:
 		l.fail("number %d: write one from 1 to %d", n, int64(MaxUnits))
@@ -232,6 +235,9 @@ func (l Limit) String() string {
 	}
 	if l.refused {
 		s += ", refusals counted"
+	}
+	if l.reduced {
+		s += ", reduced from " + strconv.FormatInt(l.Whole().n, 10)
 	}
 	return s
 }

@@ -56,6 +56,10 @@ type Result struct {
 	// it in a state that the rule's new keys share.
 	Overflow bool
 
+	// Reduced tells that a charge was Refused for its limit's scale alone: by what
+	// is used, the whole limit would have room ([Limit.Scaled]).
+	Reduced bool
+
 	// Limit is the documented number: 60.
 	Limit int64
 

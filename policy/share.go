@@ -21,12 +21,12 @@ func (l Limit) Share(of int) (Limit, bool) {
 	if l.n < 1 || l.burst < 1 {
 		return Limit{}, false
 	}
-	if d := l.also(); d.queue > 0 {
-		if d.queue /= n; d.queue == 0 {
-			d.wait = 0
-		}
-		l.details = unique.Make(d)
+	d := l.also()
+	d.n, d.burst = d.n/n, d.burst/n // of a limit that is scaled, the whole
+	if d.queue /= n; d.queue == 0 {
+		d.wait = 0
 	}
+	l.details = unique.Make(d)
 	if l = l.checkDrain(); !l.valid() {
 		return Limit{}, false
 	}

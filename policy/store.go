@@ -22,7 +22,8 @@ import (
 //  6. Charges of one request on the same state are summed first.
 //  7. A limit with CountRefused also charges its own refusals, up to twice its
 //     capacity.
-//  8. Units beyond what a limit can ever hold are Never, without RetryAfter.
+//  8. Units beyond what a limit can ever hold are Never, without RetryAfter. What
+//     a scaled limit can hold is that of the whole one: see [Limit.Scaled].
 //  9. Peek changes nothing, and answers as Take would.
 //  10. Settle never refuses: it may exceed the limit, or give back. It goes into
 //     the window that was charged, and a bucket gives back only what has not

@@ -73,9 +73,9 @@ func (l *Limit) judge(s *State, now, units int64) (e, used int64, v Verdict) {
 		return e, used, l.judgeConcurrency(s, units)
 	case l.n == Unlimited:
 		return e, used, Allowed
-	case units > l.burst:
+	case units > l.burst && units > l.largest():
 		return e, used, Never
-	case units > 0 && used+units > l.burst:
+	case units > 0 && used+min(units, l.burst) > l.burst:
 		return e, used, Refused
 	}
 	return e, used, Allowed
@@ -111,8 +111,9 @@ func (l *Limit) report(s *State, e, used, now, units int64, verdict Verdict, tak
 		r.ResetAfter = wait(now, l.resetAt(s, e, used))
 	}
 	if verdict == Refused {
-		r.RetryAfter = wait(now, l.freeAt(s, e, l.burst-units))
+		r.RetryAfter = wait(now, l.freeAt(s, e, max(0, l.burst-units)))
 		r.ResetAfter = r.RetryAfter
+		r.Reduced = l.reduced && used+units <= l.largest()
 	}
 	return r
 }

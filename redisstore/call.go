@@ -78,6 +78,8 @@ func (it *item) slots() bool { return it.limit.algorithm == int64(policy.Algorit
 type limit struct {
 	id, algorithm, counts, n, window, capacity int64
 
+	most int64 // the capacity of the whole limit, if it is reduced
+
 	periods *periods // of a quota
 }
 

@@ -73,14 +73,14 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 	f.index(s, calls)
 
 	b := appendArray(f.body, 0)
-	n := 3 + 6*len(f.table)
+	n := 3 + 7*len(f.table)
 	var now int64
 	if s.now != nil {
 		now = s.now().UnixMicro()
 	}
 	b = appendInt(appendInt(b, now), int64(len(f.table)))
 	for _, l := range f.table {
-		for _, v := range [...]int64{l.id, l.algorithm, l.counts, l.n, l.window, l.capacity} {
+		for _, v := range [...]int64{l.id, l.algorithm, l.counts, l.n, l.window, l.capacity, l.most} {
 			b = appendInt(b, v)
 		}
 		if l.periods != nil {

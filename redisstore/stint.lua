@@ -7,6 +7,7 @@
 --            the instant to decide at, or 0 for the server's own clock;
 --            the number of limits, and each as
 --              id, algorithm, 1 if refusals count, number, window, capacity,
+--              and the capacity of the whole limit if it is reduced by a scale,
 --              where slots have their lease and the length of their queue in
 --              the places of window and capacity,
 --              and for a quota five instants in a row at which its periods begin;
@@ -220,12 +221,13 @@ end
 
 -- Limits, by index.
 local cursor = 3
-local IDS, ALGS, COUNTS, NS, WS, CAPS = {}, {}, {}, {}, {}, {}
+local IDS, ALGS, COUNTS, NS, WS, CAPS, MOST = {}, {}, {}, {}, {}, {}, {}
 local PERIOD = {} -- of quotas: where in q their instants begin
 for i = 1, q[2] do
   IDS[i], ALGS[i], COUNTS[i] = q[cursor], q[cursor + 1], q[cursor + 2] == 1
   NS[i], WS[i], CAPS[i] = q[cursor + 3], q[cursor + 4], q[cursor + 5]
-  cursor = cursor + 6
+  MOST[i] = q[cursor + 6] -- units that may wait until nothing is used
+  cursor = cursor + 7
   if ALGS[i] == QUOTA then
     PERIOD[i] = cursor
     cursor = cursor + 5
@@ -1072,9 +1074,9 @@ local function take(kind)
     end
     if not v then
       status = FOREIGN
-    elseif units > 0 and count + units > cap then
+    elseif units > 0 and count + units > cap and (count > 0 or units > MOST[l]) then
       if status < REFUSED then status = REFUSED end
-      if units > cap then
+      if units > cap and units > MOST[l] then
         verdict = NEVER
       else
         verdict = REFUSED
@@ -1115,7 +1117,7 @@ local function take(kind)
       end
       at, a = log.t, log.used
       if a > 0 then b = free(log, min(a, cap) - 1) - now end
-      if V[i] == REFUSED then left = free(log, cap - q[c - 1]) - now end
+      if V[i] == REFUSED then left = free(log, max(0, cap - q[c - 1])) - now end
       c = c + 1
     elseif alg == SLOTS then
       local s = G[i]

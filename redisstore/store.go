@@ -52,10 +52,11 @@ type Store struct {
 	route   atomic.Pointer[route]
 	retries atomic.Int64 // calls that wait to be sent again
 
-	life     context.Context // ends with Close
-	end      context.CancelFunc
-	ahead    atomic.Int64 // microseconds of the server's clock, before this machine's
-	calendar sync.Map     // of quotas: the periods around now, by policy.Period
+	life      context.Context // ends with Close
+	end       context.CancelFunc
+	ahead     atomic.Int64 // microseconds of the server's clock, before this machine's
+	scaleTurn atomic.Int64 // how often a factor was set: a look from before tells nothing
+	calendar  sync.Map     // of quotas: the periods around now, by policy.Period
 
 	attendance attendance // of processes that share the store
 

@@ -33,6 +33,12 @@ type Style struct {
 	// printable ASCII characters. Empty means the standard phrase.
 	ReasonPhrase string
 
+	// ReducedStatus is sent instead where a client is refused only because limits
+	// are reduced for a while ([Denial].Reduced): zero for Status, or 503, as the
+	// IETF's draft has it. A 503 may take the server out of a load balancer's
+	// rotation.
+	ReducedStatus int
+
 	// ExposeFields lets scripts of web pages read the fields, and Retry-After,
 	// across origins: their names are added to Access-Control-Expose-Headers. A
 	// CORS middleware has to stand outside the limiter.
@@ -62,6 +68,8 @@ func (s *Style) Validate() error {
 	switch {
 	case s.Status != 0 && s.Status != http.StatusTooManyRequests && s.Status != http.StatusConflict:
 		return fmt.Errorf("respond: Status %d: write 429, or 409 for clients that were promised it", s.Status)
+	case s.ReducedStatus != 0 && s.ReducedStatus != http.StatusServiceUnavailable:
+		return fmt.Errorf("respond: ReducedStatus %d: write zero, or 503", s.ReducedStatus)
 	case s.RetryJitter < 0:
 		return fmt.Errorf("respond: RetryJitter %v: write zero or more: a client is never called back too early", s.RetryJitter)
 	}
@@ -177,7 +185,7 @@ func (s *Style) told(r *Report) *Report {
 	if d == nil {
 		d = Deny("", r)
 	}
-	return &Report{Now: r.Now, Standings: r.Standings, Details: r.Details, Denial: d.told(s.Status, s.RetryJitter)}
+	return &Report{Now: r.Now, Standings: r.Standings, Details: r.Details, Denial: d.told(s.Status, s.ReducedStatus, s.RetryJitter)}
 }
 
 var (

@@ -100,6 +100,22 @@ var mutants = map[string]struct {
 			return r
 		}
 	}},
+	"says never of what only the whole limit holds": {[]int{5, 8}, true, func(c *counts) {
+		c.peek = func(l policy.Limit, s policy.State, now, units int64) policy.Result {
+			r := l.Peek(s, now, units)
+			if l.IsReduced() && units > l.Capacity() {
+				r.Verdict, r.RetryAfter, r.Reduced = policy.Never, 0, false
+			}
+			return r
+		}
+		c.take = func(l policy.Limit, s policy.State, now, units int64) (policy.State, policy.Result) {
+			after, r := l.Take(s, now, units)
+			if l.IsReduced() && units > l.Capacity() {
+				return s, c.peek(l, s, now, units)
+			}
+			return after, r
+		}
+	}},
 	"takes when asked to peek":         {[]int{9}, true, func(c *counts) { c.quirk.peekCommits = true }},
 	"settles as often as it is told":   {[]int{10}, true, func(c *counts) { c.quirk.settleForever = true }},
 	"forgets tickets after 30 seconds": {[]int{10}, false, func(c *counts) { c.quirk.ticketSeconds = 30 }},

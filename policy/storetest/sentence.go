@@ -10,7 +10,7 @@ var sentences = map[int]string{
 	5:  "RetryAfter is exact: a lone client that waits that long is admitted; one microsecond less, and it is not.",
 	6:  "Charges of one request on the same state are summed first.",
 	7:  "A limit with CountRefused also charges its own refusals, up to twice its capacity.",
-	8:  "Units beyond what a limit can ever hold are Never, without RetryAfter.",
+	8:  "Units beyond what a limit can ever hold are Never, without RetryAfter. What a scaled limit can hold is that of the whole one: see [Limit.Scaled].",
 	9:  "Peek changes nothing, and answers as Take would.",
 	10: "Settle never refuses: it may exceed the limit, or give back. It goes into the window that was charged, and a bucket gives back only what has not refilled since. It counts once per ticket, however often it is sent within a minute.",
 	11: "State lives as long as it can matter and not much longer; no key lives forever.",

@@ -134,13 +134,26 @@ func (w *world) limit(a policy.Algorithm, window time.Duration) policy.Limit {
 	if w.pick("count refused", 3) == 2 {
 		l = l.CountRefused()
 	}
+	if w.pick("scaled", 3) == 2 {
+		l = l.Scaled(w.factor())
+	}
 	return l
+}
+
+// factor picks what a limit is scaled by, in millionths.
+func (w *world) factor() int64 {
+	factors := []int64{policy.Whole / 2, policy.Whole, 1, policy.Whole - 1, policy.Whole / 3, policy.Whole / 10}
+	return factors[w.pick("factor", int64(len(factors)))]
 }
 
 // change gives a limit other numbers.
 func (w *world) change() {
 	i := w.pick("limit", int64(len(w.limits)))
 	l := &w.limits[i]
+	if w.pick("scale it", 2) == 1 {
+		*l = l.Scaled(w.factor())
+		return
+	}
 	if l.Algorithm() == policy.AlgorithmQuota {
 		*l = w.quota(l.Period()).Named(l.Name())
 		return
@@ -172,6 +185,9 @@ func (w *world) units(l policy.Limit, room int64) int64 {
 	if l.N() == policy.Unlimited {
 		return w.someUnits()
 	}
+	if l.IsReduced() && w.pick("beyond the scale", 4) == 3 {
+		return l.Capacity() + w.pick("up to the whole", l.Largest()-l.Capacity()+1)
+	}
 	switch w.pick("units", 24) {
 	default:
 		return 1 + w.pick("few", min(3, l.Capacity()))
@@ -184,11 +200,11 @@ func (w *world) units(l policy.Limit, room int64) int64 {
 	case 20:
 		return room + 1
 	case 21:
-		return l.Capacity()
+		return []int64{l.Capacity(), l.Largest()}[w.pick("whole", 2)]
 	case 22:
 		return 0
 	case 23:
-		return []int64{l.Capacity() + 1, policy.MaxUnits + 1, 1 << 53, math.MaxInt64}[w.pick("too many", 4)]
+		return []int64{l.Largest() + 1, policy.MaxUnits + 1, 1 << 53, math.MaxInt64}[w.pick("too many", 4)]
 	}
 }
 
