@@ -539,7 +539,7 @@ func TestSlotMutants(t *testing.T) {
 					t.Logf("%s: %v", want, err)
 				}
 			}
-			const ops = 10_000
+			const ops = 20_000
 			if m.random && storetest.Random(t, 1, ops, h) == nil {
 				t.Errorf("%d random operations do not notice", ops)
 			}
