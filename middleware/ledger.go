@@ -41,6 +41,7 @@ type ledger struct {
 	holds int32 // handlers under way, and Holds: the last one settles
 	over  bool  // the last one has
 	first *pass // what was taken, in the order of the limiters
+	word  word  // what the handler has said of the request
 
 	lost chan struct{} // closed when a slot was lost; nil if nobody asked
 }
@@ -190,11 +191,12 @@ func (led *ledger) release() {
 		led.mu.Unlock()
 		return
 	}
-	p := led.first
-	led.first, led.over = nil, true
+	p, w := led.first, led.word
+	led.first, led.over, led.word = nil, true, 0
 	led.mu.Unlock()
 	for p != nil {
 		next := p.next
+		p.heed(w)
 		p.settle(led.Context)
 		p.free()
 		p = next

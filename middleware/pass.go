@@ -30,6 +30,9 @@ type pass struct {
 	settled bool // a ticket settles units once
 	slots   bool // some of the charges are for slots
 
+	lockouts bool // some of them are tries
+	success  bool // the request has succeeded
+
 	leases   []*lease      // slots that it holds
 	waited   time.Duration // in a queue
 	ahead    *ahead        // the body, if it was read meanwhile
@@ -60,6 +63,7 @@ func (p *pass) free() {
 	clear(p.leases)
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
+	p.lockouts, p.success = false, false
 	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
@@ -110,6 +114,7 @@ func (p *pass) gather() bool {
 	}
 	if p.costErr != nil { // a request that is not served needs no slot
 		p.retain(func(l *policy.Limit) bool { return l.Lease() == 0 })
+		p.onlyLook()
 	}
 	if len(p.charges) > policy.MaxCharges {
 		return p.fault(respond.Misconfigured, policy.CheckCharges(p.charges))
@@ -130,6 +135,9 @@ func (p *pass) charge(r *rule, look bool) bool {
 		return true
 	}
 	key, partition, err := r.keyFor(p.request)
+	if r.optional && errors.Is(err, ErrNoKey) {
+		return true
+	}
 	if err != nil {
 		return p.fault(respond.NoKey, err)
 	}
@@ -137,6 +145,9 @@ func (p *pass) charge(r *rule, look bool) bool {
 	if !look {
 		if units, err = r.costOf(p.request); err != nil {
 			return p.costFault(r, err)
+		}
+		if r.lockout && p.ledger == nil && !p.serving {
+			units = 0 // nobody will say how the try ended
 		}
 	}
 	for i := range limits {
@@ -157,6 +168,7 @@ func (p *pass) charge(r *rule, look bool) bool {
 		p.rules = append(p.rules, r)
 		p.outcome = p.outcome || r.Settle != nil
 		p.slots = p.slots || units > 0 && c.Limit.Lease() > 0
+		p.lockouts = p.lockouts || r.lockout
 	}
 	return true
 }
@@ -281,6 +293,9 @@ func (p *pass) tellOwn(r *respond.Report) {
 	}
 	r.Now = p.decision.Now
 	for i, rule := range p.rules {
+		if rule.lockout && p.decision.Results[i].Verdict == policy.Allowed {
+			continue // nobody needs to know how often he may fail
+		}
 		r.Standings = append(r.Standings, respond.Standing{})
 		st := &r.Standings[len(r.Standings)-1]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
@@ -314,7 +329,9 @@ func (p *pass) setTotal(i int, total int64) {
 	if p.totals == nil {
 		p.totals = make([]int64, len(p.charges))
 		for i := range p.charges {
-			p.totals[i] = p.charges[i].Units
+			if !p.rules[i].lockout { // of those it was a try
+				p.totals[i] = p.charges[i].Units
+			}
 		}
 	}
 	p.totals[i] = total
@@ -330,7 +347,7 @@ func (p *pass) settlements(units, slots bool) []policy.Settlement {
 			if !slots || c.Units == 0 {
 				continue
 			}
-		case !units || p.totals == nil || p.totals[i] == c.Units:
+		case !units || p.totals == nil, p.totals[i] == c.Units && (p.totals[i] == 0 || !p.rules[i].lockout):
 			continue
 		default:
 			total = p.totals[i]
@@ -373,6 +390,7 @@ func (p *pass) settle(ctx context.Context) {
 	if units := p.totals != nil && !p.settled; p.decided && (units || p.slots) {
 		p.limiter.settle(ctx, p.ticket, p.settlements(units, p.slots))
 	}
+	p.clear(ctx)
 	p.watchQuotas()
 }
 

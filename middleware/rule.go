@@ -36,7 +36,8 @@ type Rule struct {
 	Partition KeyFunc
 
 	// Limits are the rule's limits, all of which must allow. With LimitsFor they
-	// are the default.
+	// are the default. A [policy.Lockout] counts failures: it has a rule of its own,
+	// mostly one of a [Guard].
 	Limits []policy.Limit
 
 	// LimitsFor chooses the limits of a request, as by [ByTier]. A nil slice
@@ -59,7 +60,8 @@ type Rule struct {
 	// differs from Cost: nothing if the server failed, say, or as much as was
 	// written. It is called when the handler has returned, after any [SetCost],
 	// and corrects the rule's count as that does. Less than zero is zero. Nil
-	// means that the response does not matter.
+	// means that the response does not matter, but for lock-outs: of those it says
+	// how many failures there were, and nil means one if the status is 401 or 403.
 	Settle func(*http.Request, Outcome) int64
 
 	// Skip lets a request pass the rule uncounted, as [Preflight] does for CORS
@@ -69,6 +71,11 @@ type Rule struct {
 	// Fail says what happens when the store fails. All rules of a Limiter are
 	// asked in one call, and fail together: one FailClosed refuses the request.
 	Fail FailMode
+
+	guards   bool                  // a Guard's: it locks out
+	optional bool                  // passes a request without key
+	clears   bool                  // forgets failures at a success
+	parts    []func(string) string // of a key: how an operator's are read
 }
 
 // LimitsFunc chooses limits by request, for [Rule.LimitsFor].
@@ -105,6 +112,7 @@ type rule struct {
 	limiter string
 	scope   policy.Scope
 	hold    meanHold
+	lockout bool // its limits are lock-outs
 }
 
 // add appends rules to the limiter's.
@@ -115,7 +123,11 @@ func (l *Limiter) add(rules []Rule) error {
 			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
 		}
 		r.Limits, r.Scope = slices.Clone(r.Limits), cmp.Or(r.Scope, r.Name)
-		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name)})
+		lockout, _ := locksOut(r.Limits)
+		if lockout && r.Settle == nil {
+			r.Settle = settleBy(unauthorized)
+		}
+		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name), lockout: lockout})
 	}
 	n := 0
 	for _, r := range l.rules {
@@ -149,6 +161,11 @@ func (l *Limiter) checkRule(r *Rule) error {
 	case r.Fail > FailClosed:
 		return fmt.Errorf("mode of failure %s: write FailOpen or FailClosed in Fail", r.Fail)
 	}
+	if lockout, err := locksOut(r.Limits); err != nil {
+		return err
+	} else if r.guards && !lockout {
+		return errors.New("a guard's limit is no Lockout: write one, such as policy.Lockout(10, 15*time.Minute)")
+	}
 	return policy.ValidateLimits(r.Limits)
 }
 
@@ -171,6 +188,11 @@ func (r *rule) limitsFor(req *http.Request) ([]policy.Limit, error) {
 	}
 	if err := policy.ValidateLimits(limits); err != nil {
 		return nil, fmt.Errorf("ratelimit: rule %q: limits: %w", r.Name, err)
+	}
+	for i := range limits {
+		if isLockout(&limits[i]) != r.lockout {
+			return nil, fmt.Errorf("ratelimit: rule %q: LimitsFor chose %s: the limits of a rule are all Lockouts, its Limits too, or none is", r.Name, limits[i])
+		}
 	}
 	return limits, nil
 }

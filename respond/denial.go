@@ -71,6 +71,11 @@ func Deny(reason Reason, r *Report) *Denial {
 		d.Now = time.Now()
 	}
 	d.RetryAfter = retryAfter(reason, binding.Result)
+	if reason == Blocked { // it binds, however long another limit has to be waited for
+		for i := range r.Standings {
+			d.RetryAfter = max(d.RetryAfter, r.Standings[i].Result.RetryAfter)
+		}
+	}
 	d.Detail = detail(reason, d.Standing.Limit)
 	return d
 }
