@@ -79,6 +79,7 @@ type limit struct {
 	id, algorithm, counts, n, window, capacity int64
 
 	periods *periods // of a quota
+	blocks  *blocks  // of a lock-out
 }
 
 // An answer is what the script says of a charge.

@@ -9,7 +9,8 @@
 --              id, algorithm, 1 if refusals count, number, window, capacity,
 --              where slots have their lease and the length of their queue in
 --              the places of window and capacity,
---              and for a quota five instants in a row at which its periods begin;
+--              and for a quota five instants in a row at which its periods begin,
+--              for a lock-out the number of its blocks, and how long they are;
 --            the number of requests, and each as its kind and what follows:
 --              1 take, 2 peek:  the number of charges, and each as
 --                               value, limit, units, and
@@ -51,7 +52,8 @@
 -- format's mark, then for each state, in packed doubles, its id, at, until - at,
 -- a, b. A quota's c, where it is not zero, is the a of a record of its own, under
 -- an id half a unit higher: it changes where a period turns, and other takes do
--- without it. What these mean is package policy's to say, but for slots, of which
+-- without it. So it is with a lock-out's c, which lives as long as its state. What
+-- these mean is package policy's to say, but for slots, of which
 -- more below: each function here is the twin of one there and equals it to the
 -- unit and to the microsecond. Numbers are doubles, exact below 2^53; muldiv is
 -- exact beyond.
@@ -60,7 +62,7 @@
 -- a server that refuses writes, leaves them as they were.
 
 local MARK = 'S\1'                      -- of stint, and of this layout's version
-local BUCKET, WINDOW, LOG, FIXED, SLOTS, QUOTA = 1, 2, 3, 4, 5, 6
+local BUCKET, WINDOW, LOG, FIXED, SLOTS, QUOTA, LOCKOUT = 1, 2, 3, 4, 5, 6, 7
 local TAKE, PEEK, SETTLE, RESET, RENEW, USAGE, SETUSAGE = 1, 2, 3, 4, 5, 6, 7
 local ALLOWED, QUEUED, REFUSED, NEVER = 1, 2, 3, 4 -- verdicts; the first three are statuses too
 local FOREIGN = 5
@@ -79,6 +81,8 @@ local WAITS = 4503599627370496          -- 2^52: beyond every id
 local BIG = 1099511627776               -- 2^40: the leases are a set
 local HELD = 1048576                    -- 2^20: in which, so many times how many wait
 local FIRST = -MAX_INSTANT              -- the first number in a queue
+local FAILURE = 1048576                 -- 2^20: of a lock-out's a, one failure
+local LEVELS = 16                       -- of a lock-out's c, one second
 local SPAN = 4000000                    -- the expiry of leases is set this far ahead
 
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
@@ -197,6 +201,7 @@ end
 local cursor = 3
 local IDS, ALGS, COUNTS, NS, WS, CAPS = {}, {}, {}, {}, {}, {}
 local PERIOD = {} -- of quotas: where in q their instants begin
+local BLOCKS = {} -- of lock-outs: where in q the number of their blocks is
 for i = 1, q[2] do
   IDS[i], ALGS[i], COUNTS[i] = q[cursor], q[cursor + 1], q[cursor + 2] == 1
   NS[i], WS[i], CAPS[i] = q[cursor + 3], q[cursor + 4], q[cursor + 5]
@@ -204,6 +209,9 @@ for i = 1, q[2] do
   if ALGS[i] == QUOTA then
     PERIOD[i] = cursor
     cursor = cursor + 5
+  elseif ALGS[i] == LOCKOUT then
+    BLOCKS[i] = cursor
+    cursor = cursor + 1 + q[cursor]
   end
 end
 
@@ -332,6 +340,73 @@ local function storequota(k, l, t, a, b, next, c)
   local v, id = values[k], IDS[l]
   store(k, find(v, id), id, t, (a > 0 and next or c > 0 and b or t) - t, a, b)
   storeprevious(k, l, t, b, c)
+end
+
+-- Reads a lock-out at offset o of v, as read does. Returns the instant, a and b,
+-- which of a blocked key are zero and not.
+local function lockout(v, o, t)
+  local at = v[o + 1]
+  if not at then return t, 0, 0 end
+  if at > t then t = at end
+  if t >= at + v[o + 2] or t >= v[o + 4] then return t, 0, 0 end
+  return t, v[o + 3], v[o + 4]
+end
+
+-- How long it takes until a past block is forgotten.
+local function memory(l)
+  local p = BLOCKS[l]
+  return max(WS[l], q[p + q[p]])
+end
+
+-- What there is to remember of past blocks.
+local function remembered(v, l, t)
+  local o = find(v, IDS[l] + 0.5)
+  return v[o] and t < v[o + 1] + v[o + 2] and v[o + 3] or 0
+end
+
+-- How long a lock-out matters.
+local function locking(l, t, b, c)
+  local ends, level = max(t, b), c % LEVELS
+  if level > 0 then ends = max(ends, floor(c / LEVELS) * 1000000 + level * memory(l)) end
+  return min(ends, MAX_INSTANT) - t
+end
+
+-- Stores a lock-out's c, for as long as its state.
+local function storememory(k, l, t, left, c)
+  local v, id = values[k], IDS[l] + 0.5
+  local o = find(v, id)
+  if v[o] or c > 0 and o < FULL + 5 * 64 then store(k, o, id, t, c > 0 and left or 0, c, 0) end
+end
+
+-- Settles a lock-out: of the units taken at the instant, so many have failed.
+local function settlelockout(k, l, o, taken, failed, instant)
+  local v, n, w = values[k], NS[l], WS[l]
+  local t, a, b = lockout(v, o, max(now, instant))
+  local held = taken > 0 and a > 0 and instant >= b - w
+  if a == 0 and b > 0 or failed == 0 and not held then return end
+  local c = remembered(v, l, t)
+  local tries, failures = a % FAILURE, floor(a / FAILURE)
+  if held then tries = max(failures, tries - taken) end
+  failed = min(failed, n)
+  tries, failures = tries + failed, failures + failed
+  if failed > 0 and failures >= n then
+    local p, level, fades = BLOCKS[l], c % LEVELS, floor(c / LEVELS) * 1000000
+    local last = q[p] - 1
+    if t > fades then level = max(0, level - floor((t - fades) / memory(l))) end
+    local length = q[p + 1 + min(level, last)]
+    local longer = floor(t % 1048576 * 40503 / 64) % 1024
+    a, b, c = 0, t + length + floor(floor(length / 32) * longer / 1024), 0
+    level = min(level + 1, last)
+    if level > 0 then c = level + floor((b + 999999) / 1000000) * LEVELS end
+  elseif tries == 0 then
+    a, b = 0, 0
+  else
+    if a == 0 then b = t + w end
+    a = tries + failures * FAILURE
+  end
+  local left = locking(l, t, b, c)
+  store(k, o, IDS[l], t, left, a, b)
+  storememory(k, l, t, left, c)
 end
 
 -- Logs. The entries of a log, each an instant and units packed as doubles, are
@@ -862,7 +937,7 @@ local function take(kind)
   for i = 1, m do
     local k, l, units = q[c], q[c + 1], q[c + 2]
     local alg, cap, v = ALGS[l], CAPS[l], values[k]
-    local count, verdict = 0, ALLOWED
+    local count, verdict, shut = 0, ALLOWED, false
     c = c + 3
     if alg == LOG then
       local log = v and open(q[c], k, l, now)
@@ -900,6 +975,11 @@ local function take(kind)
         T[i], A[i], B[i], E[i], C[i] = period(v, o, now, l)
         count = A[i]
         if kind == TAKE and units > 0 and not E[i] and status ~= FOREIGN then status = PERIODS end
+      elseif alg == LOCKOUT and (other or o < FULL) then
+        O[i] = o
+        T[i], A[i], B[i] = lockout(v, o, now)
+        shut = A[i] == 0 and B[i] > 0
+        count = shut and cap or A[i] % FAILURE
       elseif other or o < FULL then
         O[i] = o
         T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
@@ -909,7 +989,7 @@ local function take(kind)
     end
     if not v then
       status = FOREIGN
-    elseif units > 0 and count + units > cap then
+    elseif units > 0 and count + units > cap or shut then
       if status < REFUSED then status = REFUSED end
       if units > cap then
         verdict = NEVER
@@ -978,6 +1058,11 @@ local function take(kind)
         elseif alg == QUOTA then
           a, left = min(a, MAX_USED), E[i] - at
           if C[i] then storeprevious(k, l, at, b, C[i]) end
+        elseif alg == LOCKOUT then
+          if A[i] == 0 then b = at + w end
+          local c = remembered(v, l, at)
+          left = locking(l, at, b, c)
+          if c > 0 then storememory(k, l, at, left, c) end
         else
           left = w - at % w
         end
@@ -1127,6 +1212,8 @@ local function settle()
     local o = find(values[k], IDS[l])
     if alg == SLOTS then
       if total == 0 then leave(slots[g], ticket, n) end
+    elseif alg == LOCKOUT then
+      if first and (values[k][o] or o < FULL) then settlelockout(k, l, o, taken, total, rat) end
     elseif first and taken ~= total and (values[k][o] or o < FULL) then
       if alg == LOG then
         settlelog(g, k, l, total - taken, rat)
@@ -1181,7 +1268,7 @@ local function reset()
     local k, l, g = q[cursor], q[cursor + 1], q[cursor + 2]
     cursor = cursor + 3
     local v = values[k]
-    for id = IDS[l], IDS[l] + (ALGS[l] == QUOTA and 0.5 or 0), 0.5 do
+    for id = IDS[l], IDS[l] + ((ALGS[l] == QUOTA or ALGS[l] == LOCKOUT) and 0.5 or 0), 0.5 do
       local o = find(v, id)
       if v[o] then
         for _ = 1, 5 do table.remove(v, o) end

@@ -56,6 +56,7 @@ type Store struct {
 	end      context.CancelFunc
 	ahead    atomic.Int64 // microseconds of the server's clock, before this machine's
 	calendar sync.Map     // of quotas: the periods around now, by policy.Period
+	lockouts sync.Map     // the blocks of lock-outs, by policy.Limit
 
 	mu      sync.Mutex // orders begin and Close
 	closed  atomic.Bool
