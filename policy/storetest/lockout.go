@@ -125,7 +125,7 @@ func blocksGrow(p *probe) {
 	lockOut(day)
 	p.advance(day + time.Second)
 	lockOut(4 * time.Hour)
-	p.advance(day - time.Second)
+	p.advance(day) // which counts from the second in which the block ended
 	lockOut(day)
 	p.advance(2*day + time.Second)
 	lockOut(time.Hour)
@@ -246,7 +246,18 @@ func lockoutChanges(p *probe) {
 	p.used(1, fewer)
 	p.fail(with(0, fewer)...)
 	p.about(2*time.Hour, p.blocked(fewer))
+	// Past blocks are remembered as long as a try is under way, and by the numbers
+	// that hold then.
+	c.Limit = policy.Lockout(1, time.Hour, time.Second, time.Hour).Named("memory")
+	p.fail(c)
+	p.advance(p.blocked(c))
+	p.advance(time.Hour - time.Second)
+	p.admit(c)
+	p.advance(30 * time.Minute)
+	c.Limit = policy.Lockout(1, time.Hour, time.Second, 24*time.Hour).Named("memory")
+	p.fail(with(0, c)...)
+	p.about(24*time.Hour, p.blocked(c))
 	other := c
-	other.Limit = policy.Lockout(5, time.Hour+time.Microsecond, time.Hour).Named(c.Limit.Name())
+	other.Limit = policy.Lockout(1, time.Hour+time.Microsecond, time.Hour).Named(c.Limit.Name())
 	p.used(0, other)
 }
