@@ -90,6 +90,7 @@ func New(c Config) (*Limiter, error) {
 	}
 	l.leases = &leases{store: l.store}
 	_, l.inMemory = l.store.(*memstore.Store)
+	l.blocks = newKnownBlocks(l.store, l.inMemory)
 	return l, nil
 }
 

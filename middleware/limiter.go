@@ -25,6 +25,7 @@ type Limiter struct {
 	alarm     *alarm
 	leases    *leases
 	quotas    *quotaWatch
+	blocks    *knownBlocks // nil if the store is always asked
 }
 
 // Handler returns next with the limits in front of it: a middleware for chi's

@@ -137,6 +137,7 @@ func (p *pass) clear(ctx context.Context) {
 	if err := p.limiter.store.Reset(ctx, cleared); err != nil {
 		p.limiter.emit(Event{Kind: SettleFailed, Err: err})
 	}
+	p.limiter.blocks.forget(cleared)
 }
 
 // Blocked tells an operator until when a key is blocked by a rule's lock-outs, by
@@ -169,7 +170,9 @@ func (l *Limiter) Unblock(ctx context.Context, rule string, key ...string) error
 	if err != nil {
 		return err
 	}
-	return l.store.Reset(ctx, charges)
+	err = l.store.Reset(ctx, charges)
+	l.blocks.forget(charges)
+	return err
 }
 
 // lockouts returns charges of no units for the lock-outs of a rule.

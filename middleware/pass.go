@@ -76,7 +76,7 @@ func (p *pass) decide() {
 	if p.gone = client.Err() != nil; p.gone {
 		return
 	}
-	if p.gather() && len(p.charges) > 0 {
+	if p.gather() && len(p.charges) > 0 && !p.knownBlocked() {
 		p.ticket = p.ticket.Next()
 		ctx, cancel := p.limiter.bounded(client)
 		p.judge(p.limiter.store.Take(ctx, p.ticket, p.charges, &p.decision))
@@ -233,6 +233,7 @@ func (p *pass) judge(err error) {
 	if p.decision.Verdict != policy.Refused {
 		return
 	}
+	p.learnBlocks()
 	b := p.decision.Binding()
 	st := respond.Standing{Limit: p.charges[b].Limit, Result: p.decision.Results[b]}
 	p.reason, p.rule = st.Reason(), p.rules[b]
