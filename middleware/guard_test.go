@@ -486,3 +486,58 @@ func TestLockoutBesideACostError(t *testing.T) {
 	}
 	require.Zero(t, used(t, store, "api", "login.ip", "192.0.2.1", lockout))
 }
+
+// A Check in a handler holds its try until that has returned. It is no failure if
+// nobody says so, whatever else is settled.
+func TestGuardInACheck(t *testing.T) {
+	t.Parallel()
+	store, lockout := memstore.New(memstore.Options{}), policy.Lockout(2, time.Hour)
+	key := func(*http.Request) (string, error) { return "k", nil }
+	outer := limiter(t, ratelimit.Config{Name: "outer", Store: store, Rules: []ratelimit.Rule{{Name: "all", Key: key, Limits: []policy.Limit{policy.PerHour(100)}}}})
+	inner := limiter(t, ratelimit.Config{Name: "inner", Store: store, Rules: append(
+		ratelimit.Guard{Name: "login", PerIP: lockout}.Rules(),
+		ratelimit.Rule{Name: "rate", Key: key, Limits: []policy.Limit{policy.PerHour(100)}},
+	)})
+	counted := func() int64 { return used(t, store, "inner", "login.ip", "192.0.2.1", lockout) }
+	h := outer.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		before := counted()
+		report, err := inner.Check(r)
+		assert.NoError(t, err)
+		assert.Nil(t, report.Denial)
+		assert.Equal(t, before+1, counted(), "it is held")
+		switch r.Header.Get("Password") {
+		case "costly":
+			assert.NoError(t, ratelimit.SetCost(r.Context(), "rate", 3))
+		case "wrong":
+			assert.NoError(t, ratelimit.Failed(r.Context()))
+		}
+	}))
+	for _, password := range []string{"right", "costly", "right", "costly"} {
+		tryLogin(h, "192.0.2.1:1", "a", password)
+		require.Zero(t, counted(), password)
+	}
+	tryLogin(h, "192.0.2.1:1", "a", "wrong")
+	require.EqualValues(t, 1, counted())
+}
+
+// What a guard's Failed says goes before the status: also of what is no success then.
+func TestGuardFailed(t *testing.T) {
+	t.Parallel()
+	onBothStores(t, func(t *testing.T, store policy.Store, clock *handClock) {
+		_, h := guarded(t, store, ratelimit.Guard{
+			Account: accountOf, PerPair: policy.Lockout(3, time.Hour),
+			Failed: func(r *http.Request, o ratelimit.Outcome) bool { return r.Header.Get("Password") != "right" && o.Status == 200 },
+		}, func(w http.ResponseWriter, r *http.Request) {
+			if r.Header.Get("Password") == "expired" {
+				w.WriteHeader(http.StatusUnauthorized)
+			}
+		})
+		for range 5 {
+			require.Equal(t, 401, tryLogin(h, "192.0.2.1:1", "alice", "expired").Code)
+		}
+		for range 3 {
+			require.Equal(t, 200, tryLogin(h, "192.0.2.1:1", "alice", "wrong").Code)
+		}
+		require.Equal(t, "blocked", code(t, tryLogin(h, "192.0.2.1:1", "alice", "right")))
+	})
+}
