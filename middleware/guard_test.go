@@ -526,7 +526,9 @@ func TestGuardFailed(t *testing.T) {
 	onBothStores(t, func(t *testing.T, store policy.Store, clock *handClock) {
 		_, h := guarded(t, store, ratelimit.Guard{
 			Account: accountOf, PerPair: policy.Lockout(3, time.Hour),
-			Failed: func(r *http.Request, o ratelimit.Outcome) bool { return r.Header.Get("Password") != "right" && o.Status == 200 },
+			Failed: func(r *http.Request, o ratelimit.Outcome) bool {
+				return r.Header.Get("Password") != "right" && o.Status == 200
+			},
 		}, func(w http.ResponseWriter, r *http.Request) {
 			if r.Header.Get("Password") == "expired" {
 				w.WriteHeader(http.StatusUnauthorized)
