@@ -39,6 +39,9 @@ type Guard struct {
 	// Name begins the names of the rules. It is required.
 	Name string
 
+	// On and Except say which requests are guarded, as in [Rule]. Nil means all.
+	On, Except []string
+
 	// IP says which network a request comes from. Nil means [ClientIP], which
 	// counts IPv6 addresses by /64.
 	IP KeyFunc
@@ -92,15 +95,15 @@ func (g Guard) Rules() []Rule {
 	if g.Account == nil {
 		return rules
 	}
-	account := folded(g.Account)
+	account := accountKey(g.Account)
 	pair := g.rule(".pair", Join(network, account), g.PerPair, policy.Lockout(10, 15*time.Minute))
-	pair.optional, pair.clears, pair.parts = true, true, []func(string) string{parse, fold}
+	pair.optional, pair.clears, pair.parts = true, true, []func(string) string{parse, oneSpelling}
 	rules = append(rules, pair)
 	if g.Known == nil {
 		return rules
 	}
 	all := g.rule(".account", account, g.PerAccount, policy.Lockout(100, time.Hour))
-	all.optional, all.parts = true, []func(string) string{fold}
+	all.optional, all.parts = true, []func(string) string{oneSpelling}
 	all.Skip = func(r *http.Request) bool { return g.Skip != nil && g.Skip(r) || g.Known(r) }
 	return append(rules, all)
 }
@@ -109,7 +112,10 @@ func (g *Guard) rule(name string, key KeyFunc, limit, otherwise policy.Limit) Ru
 	if limit == (policy.Limit{}) {
 		limit = otherwise
 	}
-	r := Rule{Name: g.Name + name, Key: key, Limits: []policy.Limit{limit}, Skip: g.Skip, Fail: g.Fail, guards: true}
+	r := Rule{
+		Name: g.Name + name, On: g.On, Except: g.Except, Key: key, Limits: []policy.Limit{limit},
+		Skip: g.Skip, Fail: g.Fail, guards: true,
+	}
 	if g.Failed != nil {
 		r.Settle = settleBy(g.Failed)
 	}
@@ -119,18 +125,18 @@ func (g *Guard) rule(name string, key KeyFunc, limit, otherwise policy.Limit) Ru
 	return r
 }
 
-// folded returns a KeyFunc for accounts, of which one has many spellings.
-func folded(account KeyFunc) KeyFunc {
+// accountKey returns a KeyFunc for accounts, of which one has many spellings.
+func accountKey(account KeyFunc) KeyFunc {
 	return func(r *http.Request) (string, error) {
 		name, err := account(r)
 		if err != nil {
 			return "", fmt.Errorf("account: %w", err)
 		}
-		return nonEmpty(fold(name))
+		return nonEmpty(oneSpelling(name))
 	}
 }
 
-func fold(account string) string { return strings.ToLower(strings.TrimSpace(account)) }
+func oneSpelling(account string) string { return strings.ToLower(strings.TrimSpace(account)) }
 
 // networkOf returns what ClientIP says of an address.
 func networkOf(ip string) string {

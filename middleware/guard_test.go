@@ -430,6 +430,26 @@ func TestUnblock(t *testing.T) {
 	})
 }
 
+// A guard of some routes leaves the others alone.
+func TestGuardOn(t *testing.T) {
+	t.Parallel()
+	_, h := guarded(t, memstore.New(memstore.Options{}), ratelimit.Guard{
+		PerIP: policy.Lockout(1, time.Hour), On: []string{"POST /"}, Except: []string{"/free"},
+	}, passwords)
+	ask := func(method, path string) int {
+		r, w := httptest.NewRequest(method, path, nil), httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		return w.Code
+	}
+	for range 2 {
+		require.Equal(t, 401, ask("GET", "/login"))
+		require.Equal(t, 401, ask("POST", "/free"))
+	}
+	require.Equal(t, 401, ask("POST", "/login"))
+	require.Equal(t, 429, ask("POST", "/login"))
+	require.Equal(t, 401, ask("GET", "/login"))
+}
+
 // Lock-outs are shown to nobody.
 func TestGuardIsNotShown(t *testing.T) {
 	t.Parallel()

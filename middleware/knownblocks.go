@@ -99,6 +99,7 @@ func (p *pass) knownBlocked() bool {
 			continue
 		}
 		p.charges[n], p.rules[n] = p.charges[i], r
+		p.setParts(n, p.partsOf(i))
 		d.Verdict, d.Now, d.Results = policy.Refused, now, append(d.Results, result)
 		n++
 	}

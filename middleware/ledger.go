@@ -40,6 +40,8 @@ type ledger struct {
 	mu    sync.Mutex
 	holds int32 // handlers under way, and Holds: the last one settles
 	over  bool  // the last one has
+	stale bool  // costs were set since the header fields were written
+	apart bool  // there was a Hold: SetCost leaves the fields alone
 	first *pass // what was taken, in the order of the limiters
 	word  word  // what the handler has said of the request
 
@@ -163,6 +165,7 @@ func (led *ledger) hold() bool {
 		return false
 	}
 	led.keep()
+	led.apart = true
 	return true
 }
 
@@ -183,6 +186,12 @@ func (led *ledger) keep() {
 	}
 }
 
+// end is release for the handler whose response it is.
+func (led *ledger) end() {
+	defer led.release() // whatever a FieldWriter does
+	led.writeFields()
+}
+
 // release settles, after the last handler and the last Hold.
 func (led *ledger) release() {
 	led.mu.Lock()
@@ -192,7 +201,7 @@ func (led *ledger) release() {
 		return
 	}
 	p, w := led.first, led.word
-	led.first, led.over, led.word = nil, true, 0
+	led.first, led.over, led.stale, led.apart, led.word = nil, true, false, false, 0
 	led.mu.Unlock()
 	for p != nil {
 		next := p.next

@@ -19,13 +19,19 @@ type Limiter struct {
 	shared    bool // store and leases are another Limiter's to close
 	inMemory  bool // the store answers without I/O
 	rules     []*rule
+	matcher   *matcher // nil if every request meets all rules
 	style     respond.Style
+	styles    map[string]*respond.Style
+	styleFor  func(*http.Request) string
 	budget    time.Duration
 	observe   func(Event)
 	alarm     *alarm
 	leases    *leases
 	quotas    *quotaWatch
 	blocks    *knownBlocks // nil if the store is always asked
+
+	foldCase       bool
+	methodOverride string // canonical
 }
 
 // Handler returns next with the limits in front of it: a middleware for chi's
@@ -33,7 +39,7 @@ type Limiter struct {
 // all handlers share the counts.
 //
 // A request that every rule allows is served with header fields that tell how it
-// stands, and any other is refused, in the Limiter's Style. The response writer
+// stands, and any other is refused, in the style that Config says. The response writer
 // is handed on as it is, unless a rule has Settle: then it is wrapped, and does
 // all that it did. The request is handed on with a context that leads to
 // the ledger of what was taken; see [NewLedger].
@@ -90,7 +96,7 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		p.free()
 		return
 	case p.reason != "":
-		l.style.Refuse(w, r, p.refuse())
+		p.style.Refuse(w, r, p.refuse())
 		p.ahead.abandon(w)
 		p.free()
 		return
@@ -99,7 +105,8 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	if p.decided && p.err == nil {
 		p.report.Standings = p.report.Standings[:0]
 		p.tell(&p.report)
-		l.style.WriteFields(w.Header(), &p.report)
+		p.header = w.Header()
+		p.style.WriteFields(p.header, &p.report)
 	}
 	p.announce()
 	// Once the ledger has the pass, another goroutine of the request may end it.
@@ -107,11 +114,12 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	p.request, p.ledger = nil, nil
 	if led == nil {
 		r, led = open(r, p)
+		defer led.end() // also after a panic
 	} else {
 		led.enter()
 		led.record(p)
+		defer led.release()
 	}
-	defer led.release() // also after a panic
 	if observed {
 		l.observed(led, ticket, w, r, next)
 		return

@@ -63,7 +63,8 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 			led.mu.Lock()
 			if p := led.pass(l, ticket); p != nil {
 				if total != cost || total > 0 {
-					p.setCost(rule.Name, total)
+					p.setCost(rule.Name, total, nil)
+					led.stale = true
 				}
 				p.success = o.Status < http.StatusBadRequest
 			}
@@ -81,13 +82,10 @@ func (led *ledger) costOf(l *Limiter, ticket policy.Ticket, r *rule) (cost int64
 		return 0, false
 	}
 	i := slices.Index(p.rules, r)
-	switch {
-	case i < 0:
+	if i < 0 {
 		return 0, false
-	case p.totals != nil:
-		return p.totals[i], true
 	}
-	return p.charges[i].Units, true
+	return p.total(i), true
 }
 
 // pass returns what a limiter took by a ticket, or nil. It is called with the

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
 	"net/http"
 	"sync"
 	"time"
@@ -26,6 +25,8 @@ type pass struct {
 	charges []policy.Charge // what to ask
 	rules   []*rule         // whose each charge is
 	totals  []int64         // what the charges should have taken, by SetCost; nil if that is what they took
+	parts   []Costs         // what each cost is made of, as far as there are such rules
+	askings []asking        // of the rules' Costings
 	ticket  policy.Ticket
 	settled bool // a ticket settles units once
 	slots   bool // some of the charges are for slots
@@ -47,24 +48,32 @@ type pass struct {
 	rule     *rule          // whose fault it is, if it is one rule's
 	err      error
 
-	report respond.Report // for header fields of allowed requests
+	matching matching       // of the rules
+	report   respond.Report // for header fields of allowed requests
+	header   http.Header    // of the response, with such fields in it
+	style    *respond.Style // that it is answered in
 }
 
 var passes = sync.Pool{New: func() any { return &pass{ticket: policy.NewTicket()} }}
 
 func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 	p := passes.Get().(*pass)
-	p.limiter, p.request, p.ledger = l, r, led
+	p.limiter, p.request, p.ledger, p.style = l, r, led, l.styleOf(r)
 	return p
 }
 
 // free ends the pass. It keeps the memory, and forgets the request.
 func (p *pass) free() {
 	clear(p.leases)
+	clear(p.parts)
+	clear(p.askings)
+	clear(p.report.Standings)
+	p.parts, p.askings, p.header, p.report.Details = p.parts[:0], p.askings[:0], nil, false
+	p.matching.free()
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
 	p.lockouts, p.success = false, false
-	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
+	p.limiter, p.request, p.ledger, p.style, p.next = nil, nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
 	passes.Put(p)
@@ -106,7 +115,7 @@ func (p *pass) judgePeek() {
 // gather collects the charges of all rules, but for those that the request's
 // ledger has. It is false if the request is refused for a rule's sake.
 func (p *pass) gather() bool {
-	for _, r := range p.limiter.rules {
+	for _, r := range p.met(p.limiter) {
 		if !p.charge(r, false) {
 			p.rule = r
 			return false
@@ -141,10 +150,16 @@ func (p *pass) charge(r *rule, look bool) bool {
 	if err != nil {
 		return p.fault(respond.NoKey, err)
 	}
-	units := int64(0)
+	units, parts := int64(0), Costs(nil)
 	if !look {
-		if units, err = r.costOf(p.request); err != nil {
-			return p.costFault(r, err)
+		if units, parts, err = p.costsOf(r); err != nil {
+			if !p.costFault(r, err) {
+				return false
+			}
+			if r.MinCost == 0 {
+				return true
+			}
+			units, parts = atLeast(0, r.noParts(), r.MinCost)
 		}
 		if r.lockout && p.ledger == nil && !p.serving {
 			units = 0 // nobody will say how the try ended
@@ -166,6 +181,7 @@ func (p *pass) charge(r *rule, look bool) bool {
 			}
 		}
 		p.rules = append(p.rules, r)
+		p.setParts(n, parts)
 		p.outcome = p.outcome || r.Settle != nil
 		p.slots = p.slots || units > 0 && c.Limit.Lease() > 0
 		p.lockouts = p.lockouts || r.lockout
@@ -174,7 +190,7 @@ func (p *pass) charge(r *rule, look bool) bool {
 }
 
 // costFault takes the error of a rule's cost. A CostError lets the other rules be
-// charged before the request is refused.
+// charged, and this one its minimum, before the request is refused.
 func (p *pass) costFault(r *rule, err error) bool {
 	refused, ok := errors.AsType[*CostError](err)
 	if !ok {
@@ -200,6 +216,7 @@ func (p *pass) retain(kind func(*policy.Limit) bool) {
 	for i := range p.charges {
 		if kind(&p.charges[i].Limit) {
 			p.charges[n], p.rules[n] = p.charges[i], p.rules[i]
+			p.setParts(n, p.partsOf(i))
 			n++
 		}
 	}
@@ -241,7 +258,7 @@ func (p *pass) judge(err error) {
 
 // refuse gives back what outer limiters took and returns the report to send.
 func (p *pass) refuse() *respond.Report {
-	report := new(respond.Report)
+	report := &respond.Report{Details: asksDetails(p.style, p.request)}
 	switch {
 	case p.ledger == nil:
 	case p.byCost:
@@ -282,6 +299,7 @@ func (p *pass) undo() {
 
 // tell reports how the request stands with the limits of all limiters.
 func (p *pass) tell(r *respond.Report) {
+	r.Details = asksDetails(p.style, p.request)
 	if p.ledger != nil {
 		p.ledger.tell(r)
 	}
@@ -300,6 +318,10 @@ func (p *pass) tellOwn(r *respond.Report) {
 		r.Standings = append(r.Standings, respond.Standing{})
 		st := &r.Standings[len(r.Standings)-1]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
+		st.Cost, st.Parts = p.total(i), p.partsOf(i)
+		if asked := p.charges[i].Units; asked != st.Cost && st.Limit.Lease() == 0 {
+			st.Result = settled(st.Limit, st.Result, r.Now, asked, st.Cost)
+		}
 	}
 }
 
@@ -313,12 +335,13 @@ func (p *pass) took(c *policy.Charge) bool {
 	return false
 }
 
-// setCost sets what the charges of a rule should have taken, and tells whether it
-// has any.
-func (p *pass) setCost(rule string, total int64) (any bool) {
+// setCost sets what the charges of a rule should have taken, at least its
+// minimum, and tells whether it has any.
+func (p *pass) setCost(rule string, total int64, parts Costs) (any bool) {
 	for i, r := range p.rules {
 		if r.Name == rule {
-			p.setTotal(i, total)
+			p.setTotal(i, max(total, r.MinCost))
+			p.setParts(i, p.settledParts(i, total, parts))
 			any = true
 		}
 	}
@@ -336,6 +359,14 @@ func (p *pass) setTotal(i int, total int64) {
 		}
 	}
 	p.totals[i] = total
+}
+
+// total returns what the i-th charge should have taken.
+func (p *pass) total(i int) int64 {
+	if p.totals == nil {
+		return p.charges[i].Units
+	}
+	return p.totals[i]
 }
 
 // settlements returns what to correct: units, and slots, which come free.
@@ -403,7 +434,9 @@ func (p *pass) giveBack(ctx context.Context) bool {
 	for i := range p.charges {
 		p.setTotal(i, 0)
 	}
-	return p.limiter.settle(ctx, p.ticket, p.settlements(!p.settled, true))
+	ok := p.limiter.settle(ctx, p.ticket, p.settlements(!p.settled, true))
+	p.totals = nil // what was asked is told
+	return ok
 }
 
 // giveBackResults corrects the results for units that were given back. The store
@@ -420,25 +453,8 @@ func (p *pass) giveBackResults() {
 			}
 			continue
 		}
-		r.Used = max(0, r.Used-c.Units)
-		r.Remaining = max(0, r.Capacity-r.Used)
-		switch {
-		case r.Used == 0:
-			r.ResetAfter, r.NextAfter = 0, 0
-		case c.Limit.Algorithm() == policy.AlgorithmTokenBucket:
-			r.ResetAfter = max(0, r.ResetAfter-refill(c.Limit, c.Units))
-		}
+		*r = settled(c.Limit, *r, p.decision.Now, c.Units, 0)
 	}
-}
-
-// refill returns how long a bucket takes for the units.
-func refill(l policy.Limit, units int64) time.Duration {
-	hi, lo := bits.Mul64(uint64(units), uint64(l.Window()))
-	if hi >= uint64(l.N()) {
-		return 1<<63 - 1
-	}
-	q, _ := bits.Div64(hi, lo, uint64(l.N()))
-	return time.Duration(min(q, 1<<63-1))
 }
 
 // announce emits the events of the decision.

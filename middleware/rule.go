@@ -26,6 +26,16 @@ type Rule struct {
 	// Empty means Name.
 	Scope string
 
+	// On says which requests meet the rule, by patterns of http.ServeMux and more:
+	// "POST,PUT /orders/". See [Config.FoldCase] and "Endpoints" in the package's
+	// documentation. A request that any of them matches in any reading meets the
+	// rule. Nil or empty means every request.
+	On []string
+
+	// Except says which requests do not meet the rule all the same, by the same
+	// patterns: those that they match in every reading. Nil means none.
+	Except []string
+
 	// Key says under whose key a request is counted. It is required.
 	Key KeyFunc
 
@@ -56,12 +66,24 @@ type Rule struct {
 	// corrected with [SetCost].
 	Cost func(*http.Request) (int64, error)
 
+	// Costs says the same part by part, in place of Cost, as by [CostsBy]: a
+	// request takes what the parts add up to. [respond.Points] tells clients of
+	// them. Nil means Cost.
+	Costs *Costing
+
+	// MinCost is the least that a request costs, whatever Cost, Costs, Settle and
+	// [SetCost] say. Among parts, what is missing is called minimum. A request
+	// that Cost or Costs refuses with a [CostError] is charged it too. Zero means
+	// that there is no minimum.
+	MinCost int64
+
 	// Settle says what a request has cost in the end, by its [Outcome], where that
 	// differs from Cost: nothing if the server failed, say, or as much as was
 	// written. It is called when the handler has returned, after any [SetCost],
-	// and corrects the rule's count as that does. Less than zero is zero. Nil
-	// means that the response does not matter, but for lock-outs: of those it says
-	// how many failures there were, and nil means one if the status is 401 or 403.
+	// and corrects the rule's count as that does: also in header fields, if none
+	// were sent. Less than zero is zero. Nil means that the response does not
+	// matter, but for lock-outs: of those it says how many failures there were, and
+	// nil means one if the status is 401 or 403.
 	Settle func(*http.Request, Outcome) int64
 
 	// Skip lets a request pass the rule uncounted, as [Preflight] does for CORS
@@ -113,6 +135,8 @@ type rule struct {
 	scope   policy.Scope
 	hold    meanHold
 	lockout bool // its limits are lock-outs
+
+	on, except []pattern // parsed
 }
 
 // add appends rules to the limiter's.
@@ -122,21 +146,20 @@ func (l *Limiter) add(rules []Rule) error {
 		if err := l.checkRule(&r); err != nil {
 			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
 		}
+		on, except, err := l.patterns(&r)
+		if err != nil {
+			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
+		}
 		r.Limits, r.Scope = slices.Clone(r.Limits), cmp.Or(r.Scope, r.Name)
 		lockout, _ := locksOut(r.Limits)
 		if lockout && r.Settle == nil {
 			r.Settle = settleBy(unauthorized)
 		}
-		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name), lockout: lockout})
+		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name), lockout: lockout, on: on, except: except})
 	}
-	n := 0
-	for _, r := range l.rules {
-		n += max(1, len(r.Limits))
-	}
-	if n > policy.MaxCharges {
-		return fmt.Errorf("ratelimit: %d limits in one Limiter: write at most %d", n, policy.MaxCharges)
-	}
-	return nil
+	var err error
+	l.matcher, err = newMatcher(l)
+	return err
 }
 
 func (l *Limiter) checkRule(r *Rule) error {
@@ -158,6 +181,10 @@ func (l *Limiter) checkRule(r *Rule) error {
 		return errors.New(`no Key: write one, such as ratelimit.Header("X-API-Key")`)
 	case len(r.Limits) == 0 && r.LimitsFor == nil:
 		return errors.New("no Limits: write at least one, such as policy.PerMinute(60), or LimitsFor")
+	case r.Cost != nil && r.Costs != nil:
+		return errors.New("both Cost and Costs: write one of them")
+	case r.MinCost < 0 || r.MinCost > policy.MaxUnits:
+		return fmt.Errorf("MinCost %d: write one from 0 to %d", r.MinCost, int64(policy.MaxUnits))
 	case r.Fail > FailClosed:
 		return fmt.Errorf("mode of failure %s: write FailOpen or FailClosed in Fail", r.Fail)
 	}
@@ -210,7 +237,15 @@ func (r *rule) keyFor(req *http.Request) (key, partition string, err error) {
 	return key, partition, nil
 }
 
-// costOf returns the units that a request takes.
+// noParts returns no parts, of a rule that knows parts, or nil.
+func (r *rule) noParts() Costs {
+	if r.Costs == nil {
+		return nil
+	}
+	return Costs{}
+}
+
+// costOf returns the units that a request takes by Cost.
 func (r *rule) costOf(req *http.Request) (int64, error) {
 	if r.Cost == nil {
 		return 1, nil

@@ -23,8 +23,9 @@ func (l *Limiter) Limits() http.Handler { return ShowLimits(nil, l) }
 //
 // A rule that has several limits has an entry for each, named "rule/limit".
 //
-// The caller is whoever the rules' keys say. Rules that it skips are not shown,
-// and costs are not asked. No limit is spent, so that the handler answers a
+// The caller is whoever the rules' keys say. Rules that it skips are not shown, nor
+// those that the request to this handler does not meet, by On and Except: to show
+// them, put the endpoint's path in the request's URL. Costs are not asked. No limit is spent, so that the handler answers a
 // caller that is refused everywhere else: it stands beside the Limiters, not
 // behind them.
 func ShowLimits(shape func(*respond.Report) any, limiters ...*Limiter) http.Handler {
@@ -73,7 +74,7 @@ func look(w http.ResponseWriter, r *http.Request, report *respond.Report, limite
 	if p.reason != "" {
 		refused := new(respond.Report)
 		refused.Denial = respond.Deny(p.reason, refused)
-		p.limiter.style.Refuse(w, r, refused)
+		p.limiter.styleOf(r).Refuse(w, r, refused)
 		p.announce()
 		return 0
 	}
@@ -90,7 +91,7 @@ func (p *pass) look(limiters []*Limiter, kind func(*policy.Limit) bool) (n int) 
 			break
 		}
 		p.limiter = l // whose fault it is
-		for _, r := range l.rules {
+		for _, r := range p.met(l) {
 			if !p.charge(r, true) {
 				p.rule = r
 				return 0

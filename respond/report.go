@@ -18,6 +18,10 @@ type Report struct {
 
 	// Denial says why the request was refused. It is nil if it was not.
 	Denial *Denial
+
+	// Details tells that the client asks for them, by what [Style.DetailsOn]
+	// names.
+	Details bool
 }
 
 // A Standing is how a request stands with one limit.
@@ -27,6 +31,14 @@ type Standing struct {
 	Scope   string        // what clients are told of whose count it is; empty means Rule
 	Limit   policy.Limit  // 60 per minute
 	Result  policy.Result // 48 of 60 remaining
+
+	// Cost is what the request costs under the rule, in units: what was asked,
+	// refused or not, or what was settled by now.
+	Cost int64
+
+	// Parts are what the cost is made of, and add up to it. They are nil for a
+	// rule that knows no parts.
+	Parts Costs
 }
 
 // Reason returns why the standing refuses: [CostTooHigh], [QuotaExceeded], for
