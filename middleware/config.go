@@ -132,6 +132,7 @@ func New(c Config) (*Limiter, error) {
 	}
 	l.leases = &leases{store: l.store}
 	_, l.inMemory = l.store.(*memstore.Store)
+	l.blocks = newKnownBlocks(l.store, l.inMemory)
 	l.health, l.fallback = newHealth(l.store, l.emit), &fallback{name: l.name, given: c.Instances}
 	if err := l.prepare(); err != nil {
 		return nil, err

@@ -85,7 +85,7 @@ func (l *Limiter) prepare() error {
 		return fmt.Errorf("ratelimit: rule %d (%q): %w", i+1, l.rules[i].Name, err)
 	}
 	local := *l
-	local.store, local.leases, local.inMemory, local.local = l.fallback.store, l.fallback.leases, true, nil
+	local.store, local.leases, local.inMemory, local.local, local.blocks = l.fallback.store, l.fallback.leases, true, nil, nil
 	l.local = &local
 	return nil
 }
@@ -273,6 +273,7 @@ func (p *pass) failOne(i int) {
 			q.charges, q.rules = append(q.charges, own), append(q.rules, r)
 			q.setParts(len(q.charges)-1, p.partsOf(i))
 			q.slots = q.slots || own.Units > 0 && share.Lease() > 0
+			q.lockouts = q.lockouts || r.lockout
 		}
 	}
 }

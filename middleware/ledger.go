@@ -43,6 +43,7 @@ type ledger struct {
 	stale bool  // costs were set since the header fields were written
 	apart bool  // there was a Hold: SetCost leaves the fields alone
 	first *pass // what was taken, in the order of the limiters
+	word  word  // what the handler has said of the request
 
 	lost chan struct{} // closed when a slot was lost; nil if nobody asked
 }
@@ -201,11 +202,12 @@ func (led *ledger) release() {
 		led.mu.Unlock()
 		return
 	}
-	p := led.first
-	led.first, led.over, led.stale, led.apart = nil, true, false, false
+	p, w := led.first, led.word
+	led.first, led.over, led.stale, led.apart, led.word = nil, true, false, false, 0
 	led.mu.Unlock()
 	for p != nil {
 		next := p.next
+		p.heed(w)
 		p.settle(led.Context)
 		p.free()
 		p = next

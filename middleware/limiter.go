@@ -31,7 +31,8 @@ type Limiter struct {
 	quotas    *quotaWatch
 	health    *health
 	fallback  *fallback
-	local     *Limiter // the same over memory, for rules with FailLocal; or nil
+	local     *Limiter     // the same over memory, for rules with FailLocal; or nil
+	blocks    *knownBlocks // nil if the store is always asked
 
 	foldCase       bool
 	methodOverride string // canonical

@@ -59,11 +59,14 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 			continue
 		}
 		o.Cost = cost
-		if total := max(0, rule.Settle(r, o)); total != cost {
+		if total := max(0, rule.Settle(r, o)); total != cost || rule.lockout {
 			led.mu.Lock()
 			if p := led.pass(l, ticket, rule); p != nil {
-				p.setCost(rule.Name, total, nil)
-				led.stale = true
+				if total != cost || total > 0 {
+					p.setCost(rule.Name, total, nil)
+					led.stale = true
+				}
+				p.success = o.Status < http.StatusBadRequest
 			}
 			led.mu.Unlock()
 		}

@@ -31,6 +31,9 @@ type pass struct {
 	settled bool // a ticket settles units once
 	slots   bool // some of the charges are for slots
 
+	lockouts bool // some of them are tries
+	success  bool // the request has succeeded
+
 	leases   []*lease      // slots that it holds
 	waited   time.Duration // in a queue
 	ahead    *ahead        // the body, if it was read meanwhile
@@ -79,6 +82,7 @@ func (p *pass) free() {
 		p.local.free()
 		p.local = nil
 	}
+	p.lockouts, p.success = false, false
 	p.limiter, p.request, p.ledger, p.style, p.next = nil, nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
@@ -91,7 +95,7 @@ func (p *pass) decide() {
 	if p.gone = client.Err() != nil; p.gone {
 		return
 	}
-	if p.gather() && len(p.charges) > 0 {
+	if p.gather() && len(p.charges) > 0 && !p.knownBlocked() {
 		p.ticket = p.ticket.Next()
 		p.ask(client)
 		if p.decided && p.decision.Verdict == policy.Queued {
@@ -123,6 +127,7 @@ func (p *pass) gather() bool {
 	}
 	if p.costErr != nil { // a request that is not served needs no slot
 		p.retain(func(l *policy.Limit) bool { return l.Lease() == 0 })
+		p.onlyLook()
 	}
 	if len(p.charges) > policy.MaxCharges {
 		return p.fault(respond.Misconfigured, policy.CheckCharges(p.charges))
@@ -143,6 +148,9 @@ func (p *pass) charge(r *rule, look bool) bool {
 		return true
 	}
 	key, partition, err := r.keyFor(p.request)
+	if r.optional && errors.Is(err, ErrNoKey) {
+		return true
+	}
 	if err != nil {
 		return p.fault(respond.NoKey, err)
 	}
@@ -155,6 +163,9 @@ func (p *pass) charge(r *rule, look bool) bool {
 			if units == 0 {
 				return true
 			}
+		}
+		if r.lockout && p.ledger == nil && !p.serving {
+			units = 0 // nobody will say how the try ended
 		}
 	}
 	scale := p.limiter.scaleOf(r)
@@ -180,6 +191,7 @@ func (p *pass) charge(r *rule, look bool) bool {
 		p.setParts(n, parts)
 		p.outcome = p.outcome || r.Settle != nil
 		p.slots = p.slots || units > 0 && c.Limit.Lease() > 0
+		p.lockouts = p.lockouts || r.lockout
 	}
 	return true
 }
@@ -241,6 +253,7 @@ func (p *pass) judge(err error) {
 	if d.Verdict != policy.Refused {
 		return
 	}
+	p.learnBlocks()
 	b := p.decision.Binding()
 	st := respond.Standing{Limit: p.charges[b].Limit, Result: p.decision.Results[b]}
 	p.reason, p.rule = st.Reason(), p.rules[b]
@@ -311,6 +324,9 @@ func (p *pass) tellOwn(r *respond.Report) {
 		if p.decision.Results[i].Verdict == policy.Unknown {
 			continue // the store failed while it waited
 		}
+		if rule.lockout && p.decision.Results[i].Verdict == policy.Allowed {
+			continue // nobody needs to know how often he may fail
+		}
 		r.Standings = append(r.Standings, respond.Standing{})
 		st := &r.Standings[len(r.Standings)-1]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
@@ -349,7 +365,9 @@ func (p *pass) setTotal(i int, total int64) {
 	if p.totals == nil {
 		p.totals = make([]int64, len(p.charges))
 		for i := range p.charges {
-			p.totals[i] = p.charges[i].Units
+			if !p.rules[i].lockout { // of those it was a try
+				p.totals[i] = p.charges[i].Units
+			}
 		}
 	}
 	p.totals[i] = total
@@ -373,7 +391,7 @@ func (p *pass) settlements(units, slots bool) []policy.Settlement {
 			if !slots || c.Units == 0 {
 				continue
 			}
-		case !units || p.totals == nil || p.totals[i] == c.Units:
+		case !units || p.totals == nil, p.totals[i] == c.Units && (p.totals[i] == 0 || !p.rules[i].lockout):
 			continue
 		default:
 			total = p.totals[i]
@@ -416,6 +434,7 @@ func (p *pass) settle(ctx context.Context) {
 	if units := p.totals != nil && !p.settled; p.decided && (units || p.slots) {
 		p.limiter.settle(ctx, p.ticket, p.settlements(units, p.slots))
 	}
+	p.clear(ctx)
 	p.watchQuotas()
 }
 

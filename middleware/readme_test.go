@@ -302,18 +302,19 @@ func TestReadmePromises(t *testing.T) {
 		t.Skip(err) // a machine without time zones
 	}
 	for promise, limits := range map[string][]policy.Limit{
-		"1,000 requests in a rolling minute":                 {policy.SlidingLog(1000, time.Minute)},
-		"60 a minute, 600 an hour, 5,000 a day":              {policy.PerMinute(60), policy.PerHour(600), policy.PerDay(5000)},
-		"200 a second, bursts of 400":                        {policy.TokenBucket(200, time.Second).WithBurst(400)},
-		"one every 100 ms, strictly spaced":                  {policy.TokenBucket(1, 100*time.Millisecond)},
-		"10,000 a calendar day, UTC":                         {policy.FixedWindow(10_000, 24*time.Hour)},
-		"1,000 points a minute, at most 5,000 saved up":      {policy.TokenBucket(1000, time.Minute).WithBurst(5000)},
-		"10,000 events in a rolling minute, however batched": {policy.SlidingLog(10_000, time.Minute)},
-		"50 streams at once":                                 {policy.Concurrency(50)},
-		"one export at a time, more are queued":              {policy.Concurrency(1).WithQueue(16, 30*time.Second)},
-		"25,000 a month, from the 15th, in Berlin's time":    {policy.Quota(25_000, policy.Monthly.From(15).In(berlin))},
-		"a volume that is billed, not limited":               {policy.Quota(policy.Unlimited, policy.Monthly)},
-		"5 tries an hour, and trying on keeps the door shut": {policy.SlidingWindow(5, time.Hour).CountRefused()},
+		"1,000 requests in a rolling minute":                               {policy.SlidingLog(1000, time.Minute)},
+		"60 a minute, 600 an hour, 5,000 a day":                            {policy.PerMinute(60), policy.PerHour(600), policy.PerDay(5000)},
+		"200 a second, bursts of 400":                                      {policy.TokenBucket(200, time.Second).WithBurst(400)},
+		"one every 100 ms, strictly spaced":                                {policy.TokenBucket(1, 100*time.Millisecond)},
+		"10,000 a calendar day, UTC":                                       {policy.FixedWindow(10_000, 24*time.Hour)},
+		"1,000 points a minute, at most 5,000 saved up":                    {policy.TokenBucket(1000, time.Minute).WithBurst(5000)},
+		"10,000 events in a rolling minute, however batched":               {policy.SlidingLog(10_000, time.Minute)},
+		"50 streams at once":                                               {policy.Concurrency(50)},
+		"one export at a time, more are queued":                            {policy.Concurrency(1).WithQueue(16, 30*time.Second)},
+		"25,000 a month, from the 15th, in Berlin's time":                  {policy.Quota(25_000, policy.Monthly.From(15).In(berlin))},
+		"a volume that is billed, not limited":                             {policy.Quota(policy.Unlimited, policy.Monthly)},
+		"10 failed logins, then an hour's block, then 4 hours, then a day": {policy.Lockout(10, 15*time.Minute)},
+		"5 tries an hour, and trying on keeps the door shut":               {policy.SlidingWindow(5, time.Hour).CountRefused()},
 	} {
 		assert.NoError(t, policy.ValidateLimits(limits), promise)
 		assert.Contains(t, text, "\n| "+promise+" | `", "README.md has the promise")

@@ -47,7 +47,8 @@ type Rule struct {
 	Partition KeyFunc
 
 	// Limits are the rule's limits, all of which must allow. With LimitsFor they
-	// are the default.
+	// are the default. A [policy.Lockout] counts failures: it has a rule of its own,
+	// mostly one of a [Guard].
 	Limits []policy.Limit
 
 	// LimitsFor chooses the limits of a request, as by [ByTier]. A nil slice
@@ -82,7 +83,8 @@ type Rule struct {
 	// written. It is called when the handler has returned, after any [SetCost],
 	// and corrects the rule's count as that does: also in header fields, if none
 	// were sent. Less than zero is zero. Nil means that the response does not
-	// matter.
+	// matter, but for lock-outs: of those it says how many failures there were, and
+	// nil means one if the status is 401 or 403.
 	Settle func(*http.Request, Outcome) int64
 
 	// Skip lets a request pass the rule uncounted, as [Preflight] does for CORS
@@ -102,6 +104,11 @@ type Rule struct {
 	// Critical rules are scaled last by an [Adaptive]: only when all others are at
 	// its floor. A factor that was set by hand makes no difference between them.
 	Critical bool
+
+	guards   bool                  // a Guard's: it locks out
+	optional bool                  // passes a request without key
+	clears   bool                  // forgets failures at a success
+	parts    []func(string) string // of a key: how an operator's are read
 }
 
 // LimitsFunc chooses limits by request, for [Rule.LimitsFor].
@@ -150,6 +157,7 @@ type rule struct {
 	scope   policy.Scope
 	hold    meanHold
 	scaled  atomic.Int64 // by how much less than Whole its limits were last
+	lockout bool         // its limits are lock-outs
 
 	on, except []pattern // parsed
 }
@@ -166,7 +174,11 @@ func (l *Limiter) add(rules []Rule) error {
 			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
 		}
 		r.Limits, r.Scope = slices.Clone(r.Limits), cmp.Or(r.Scope, r.Name)
-		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name), on: on, except: except})
+		lockout, _ := locksOut(r.Limits)
+		if lockout && r.Settle == nil {
+			r.Settle = settleBy(unauthorized)
+		}
+		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name), lockout: lockout, on: on, except: except})
 	}
 	var err error
 	l.matcher, err = newMatcher(l)
@@ -201,6 +213,11 @@ func (l *Limiter) checkRule(r *Rule) error {
 	case r.Fail == FailLocal && slices.ContainsFunc(r.Limits, func(l policy.Limit) bool { return isQuota(&l) }):
 		return errors.New("FailLocal with a Quota, which no process can count alone: write FailOpen or FailClosed, or put the quota into a rule of its own")
 	}
+	if lockout, err := locksOut(r.Limits); err != nil {
+		return err
+	} else if r.guards && !lockout {
+		return errors.New("a guard's limit is no Lockout: write one, such as policy.Lockout(10, 15*time.Minute)")
+	}
 	return policy.ValidateLimits(r.Limits)
 }
 
@@ -223,6 +240,11 @@ func (r *rule) limitsFor(req *http.Request) ([]policy.Limit, error) {
 	}
 	if err := policy.ValidateLimits(limits); err != nil {
 		return nil, fmt.Errorf("ratelimit: rule %q: limits: %w", r.Name, err)
+	}
+	for i := range limits {
+		if isLockout(&limits[i]) != r.lockout {
+			return nil, fmt.Errorf("ratelimit: rule %q: LimitsFor chose %s: the limits of a rule are all Lockouts, its Limits too, or none is", r.Name, limits[i])
+		}
 	}
 	return limits, nil
 }

@@ -16,7 +16,7 @@ import (
 // a Limiter's rules, and for [Rule].Scale; where a rule has both, both multiply.
 //
 // What was used stays used. Numbers are rounded down, but never to less than 1.
-// Quotas and slots are not scaled. Cost that the whole limit holds, and the
+// Quotas, slots and lock-outs are not scaled. Cost that the whole limit holds, and the
 // reduced one does not, is no reason for a 413: it waits until nothing else is
 // used; [policy.Limit.Scaled] says how. Clients are shown the reduced numbers, and
 // a refusal that the whole limit would not have made can say so:

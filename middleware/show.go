@@ -16,7 +16,7 @@ import (
 func (l *Limiter) Limits() http.Handler { return ShowLimits(nil, l) }
 
 // ShowLimits returns a handler that shows a caller the limits of several
-// Limiters, all but quotas. Shape says what is shown, as encoding/json writes
+// Limiters, all but quotas and lock-outs. Shape says what is shown, as encoding/json writes
 // it; nil means, by limiter and rule,
 //
 //	{"sessions":{"per_key":{"limit":30,"remaining":60},"per_workspace":{"limit":200,"remaining":400}}}
@@ -33,7 +33,7 @@ func ShowLimits(shape func(*respond.Report) any, limiters ...*Limiter) http.Hand
 	if shape == nil {
 		shape = shapeLimits
 	}
-	return show(limiters, shape, func(l *policy.Limit) bool { return !isQuota(l) })
+	return show(limiters, shape, func(l *policy.Limit) bool { return !isQuota(l) && !isLockout(l) })
 }
 
 // show returns a handler that shows the limits of a kind.

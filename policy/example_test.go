@@ -238,3 +238,24 @@ func ExampleLimit_Scaled() {
 	// allowed 15
 	// allowed 30
 }
+
+func ExampleLockout() {
+	l := policy.Lockout(3, 15*time.Minute, time.Hour, 24*time.Hour)
+	fmt.Println(l)
+	now := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC).UnixMicro()
+	var s policy.State
+	for range 4 {
+		var r policy.Result
+		s, r = l.Take(s, now, 1) // a try
+		fmt.Println(r.Verdict, r.Remaining, r.Blocked, r.RetryAfter.Round(5*time.Minute))
+		if r.Verdict == policy.Allowed {
+			s, _ = l.Settle(s, now, r.Receipt, 1, 1) // a failure
+		}
+	}
+	// Output:
+	// 3 failures per 15 minutes, then blocked for 1h, 1d
+	// allowed 2 false 0s
+	// allowed 1 false 0s
+	// allowed 0 false 0s
+	// refused 0 true 1h0m0s
+}

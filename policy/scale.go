@@ -17,8 +17,8 @@ const Whole int64 = 1_000_000
 //	PerMinute(60).Scaled(500_000)    // 30 per minute, reduced from 60
 //
 // It is the same limit with other numbers, so that it finds the usage there is,
-// and gives back Whole's when it is scaled back. Quotas, which were bought, and
-// slots stay as they are. To scale a scaled limit replaces its factor; to scale it
+// and gives back Whole's when it is scaled back. Quotas, which were bought,
+// slots and lock-outs stay as they are. To scale a scaled limit replaces its factor; to scale it
 // to [Whole] ends it. A factor below 1 or above Whole makes the limit invalid.
 //
 // What can never be admitted is judged without the scale. A charge of more units
@@ -70,7 +70,7 @@ func (l *Limit) largest() int64 {
 
 // scales tells whether the limit is of a kind that can be scaled.
 func (l *Limit) scales() bool {
-	return l.algorithm != 0 && l.algorithm != AlgorithmQuota && l.algorithm != AlgorithmConcurrency
+	return l.algorithm != 0 && l.algorithm != AlgorithmQuota && l.algorithm != AlgorithmConcurrency && l.algorithm != AlgorithmLockout
 }
 
 func scale(n, millionths int64) int64 {

@@ -81,6 +81,7 @@ type limit struct {
 	most int64 // the capacity of the whole limit, if it is reduced
 
 	periods *periods // of a quota
+	blocks  *blocks  // of a lock-out
 }
 
 // An answer is what the script says of a charge.

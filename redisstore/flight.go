@@ -89,6 +89,13 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 			}
 			n += len(l.periods)
 		}
+		if l.blocks != nil {
+			b = appendInt(b, int64(len(*l.blocks)))
+			for _, v := range *l.blocks {
+				b = appendInt(b, v)
+			}
+			n += 1 + len(*l.blocks)
+		}
 	}
 	b = appendInt(b, int64(len(calls)))
 	values := int64(len(f.keys))

@@ -111,6 +111,8 @@ func (c *call) add(s *Store, tag string, charge *policy.Charge) *item {
 	case policy.AlgorithmQuota:
 		it.period = l.Period()
 		it.limit.periods = s.periodsAt(it.period, s.serverNow())
+	case policy.AlgorithmLockout:
+		it.limit.blocks = s.blocksOf(l)
 	}
 	return it
 }

@@ -10,7 +10,8 @@
 --              and the capacity of the whole limit if it is reduced by a scale,
 --              where slots have their lease and the length of their queue in
 --              the places of window and capacity,
---              and for a quota five instants in a row at which its periods begin;
+--              and for a quota five instants in a row at which its periods begin,
+--              for a lock-out the number of its blocks, and how long they are;
 --            the number of requests, and each as its kind and what follows:
 --              1 take, 2 peek:  the number of charges, and each as
 --                               value, limit, units, and
@@ -53,7 +54,8 @@
 -- format's mark, then for each state, in packed doubles, its id, at, until - at,
 -- a, b. A quota's c, where it is not zero, is the a of a record of its own, under
 -- an id half a unit higher: it changes where a period turns, and other takes do
--- without it. What these mean is package policy's to say, but for slots, of which
+-- without it. So it is with a lock-out's c, which lives as long as its state. What
+-- these mean is package policy's to say, but for slots, of which
 -- more below: each function here is the twin of one there and equals it to the
 -- unit and to the microsecond. Numbers are doubles, exact below 2^53; muldiv is
 -- exact beyond.
@@ -67,7 +69,7 @@
 -- a server that refuses writes, leaves them as they were.
 
 local MARK = 'S\1'                      -- of stint, and of this layout's version
-local BUCKET, WINDOW, LOG, FIXED, SLOTS, QUOTA = 1, 2, 3, 4, 5, 6
+local BUCKET, WINDOW, LOG, FIXED, SLOTS, QUOTA, LOCKOUT = 1, 2, 3, 4, 5, 6, 7
 local TAKE, PEEK, SETTLE, RESET, RENEW, USAGE, SETUSAGE = 1, 2, 3, 4, 5, 6, 7
 local ALLOWED, QUEUED, REFUSED, NEVER = 1, 2, 3, 4 -- verdicts; the first three are statuses too
 local FOREIGN = 5
@@ -223,6 +225,7 @@ end
 local cursor = 3
 local IDS, ALGS, COUNTS, NS, WS, CAPS, MOST = {}, {}, {}, {}, {}, {}, {}
 local PERIOD = {} -- of quotas: where in q their instants begin
+local BLOCKS = {} -- of lock-outs: where in q the number of their blocks is
 for i = 1, q[2] do
   IDS[i], ALGS[i], COUNTS[i] = q[cursor], q[cursor + 1], q[cursor + 2] == 1
   NS[i], WS[i], CAPS[i] = q[cursor + 3], q[cursor + 4], q[cursor + 5]
@@ -231,6 +234,9 @@ for i = 1, q[2] do
   if ALGS[i] == QUOTA then
     PERIOD[i] = cursor
     cursor = cursor + 5
+  elseif ALGS[i] == LOCKOUT then
+    BLOCKS[i] = cursor
+    cursor = cursor + 1 + q[cursor]
   end
 end
 
@@ -350,6 +356,82 @@ local function withquotas()
     local v, id = values[k], IDS[l]
     store(k, find(v, id), id, t, (a > 0 and next or c > 0 and b or t) - t, a, b)
     storeprevious(k, l, t, b, c)
+  end
+end
+
+local lockout, taketry, settlelockout
+local function withlockouts()
+  local FAILURE = 1048576 -- 2^20: in a, one failure
+  local LEVELS = 16       -- in c, one second
+
+  -- Reads a lock-out at offset o of v, as read does. Returns the instant, a, b and
+  -- how many tries there are, which of a blocked key is nil.
+  function lockout(v, o, t)
+    local at = v[o + 1]
+    if not at then return t, 0, 0, 0 end
+    if at > t then t = at end
+    if t >= at + v[o + 2] or t >= v[o + 4] then return t, 0, 0, 0 end
+    local a = v[o + 3]
+    return t, a, v[o + 4], a > 0 and a % FAILURE or nil
+  end
+
+  -- How long it takes until a past block is forgotten.
+  local function memory(l)
+    local p = BLOCKS[l]
+    return max(WS[l], q[p + q[p]])
+  end
+
+  -- What there is to remember of past blocks.
+  local function remembered(v, l, t)
+    local o = find(v, IDS[l] + 0.5)
+    return v[o] and t < v[o + 1] + v[o + 2] and v[o + 3] or 0
+  end
+
+  -- Returns how long a state matters that ends at b, and stores what it remembers
+  -- for as long.
+  local function storememory(k, l, t, b, c)
+    local v, id, ends, level = values[k], IDS[l] + 0.5, max(t, b), c % LEVELS
+    if level > 0 then ends = max(ends, floor(c / LEVELS) * 1000000 + level * memory(l)) end
+    local left = min(ends, MAX_INSTANT) - t
+    local o = find(v, id)
+    if v[o] or c > 0 and o < FULL + 5 * 64 then store(k, o, id, t, c > 0 and left or 0, c, 0) end
+    return left
+  end
+
+  -- Returns the window's end once there are tries at the instant t, and how long the
+  -- state matters then.
+  function taketry(k, l, t, b)
+    if b == 0 then b = t + WS[l] end
+    return b, storememory(k, l, t, b, remembered(values[k], l, t))
+  end
+
+  -- Settles a lock-out: of the units taken at the instant, so many have failed.
+  function settlelockout(k, l, taken, failed, instant)
+    local v, n, w, id = values[k], NS[l], WS[l], IDS[l]
+    local t, a, b, tries = lockout(v, find(v, id), max(now, instant))
+    local held = taken > 0 and a > 0 and instant >= b - w
+    if not tries or failed == 0 and not held then return end
+    local c, failures = remembered(v, l, t), floor(a / FAILURE)
+    if held then tries = max(failures, tries - taken) end
+    failed = min(failed, n)
+    tries, failures = tries + failed, failures + failed
+    if failed > 0 and failures >= n then
+      local p, level, fades = BLOCKS[l], c % LEVELS, floor(c / LEVELS) * 1000000
+      local last = q[p] - 1
+      if t > fades then level = max(0, level - floor((t - fades) / memory(l))) end
+      local length = q[p + 1 + min(level, last)]
+      local longer = floor(t % 1048576 * 40503 / 64) % 1024
+      a, b, c = 0, t + length + floor(floor(length / 32) * longer / 1024), 0
+      level = min(level + 1, last)
+      if level > 0 then c = level + floor((b + 999999) / 1000000) * LEVELS end
+    elseif tries == 0 then
+      a, b = 0, 0
+    else
+      if a == 0 then b = t + w end
+      a = tries + failures * FAILURE
+    end
+    local left = storememory(k, l, t, b, c)
+    store(k, find(v, id), id, t, left, a, b)
   end
 end
 
@@ -1065,6 +1147,13 @@ local function take(kind)
         T[i], A[i], B[i], E[i], C[i] = period(v, o, now, l)
         count = A[i]
         if kind == TAKE and units > 0 and not E[i] and status ~= FOREIGN then status = PERIODS end
+      elseif alg == LOCKOUT and (other or o < FULL) then
+        O[i] = o
+        T[i], A[i], B[i], count = lockout(v, o, now)
+        if not count then -- blocked, also for no units
+          count, verdict, P[i] = cap, REFUSED, 0
+          if status < REFUSED then status = REFUSED end
+        end
       elseif other or o < FULL then
         O[i] = o
         T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
@@ -1151,6 +1240,9 @@ local function take(kind)
         elseif alg == QUOTA then
           a, left = min(a, MAX_USED), E[i] - at
           if C[i] then storeprevious(k, l, at, b, C[i]) end
+        elseif alg == LOCKOUT then
+          b, left = taketry(k, l, at, b)
+          o = find(v, id) -- it may have come before
         else
           left = w - at % w
         end
@@ -1291,6 +1383,8 @@ local function withothers()
           if not slotsof then withslots() end
           leave(slotsof(g, k, l), ticketat(ticket), n)
         end
+      elseif alg == LOCKOUT then
+        if first and (values[k][o] or o < FULL) then settlelockout(k, l, taken, total, rat) end
       elseif first and taken ~= total and (values[k][o] or o < FULL) then
         if alg == LOG then
           settlelog(g, k, l, total - taken, rat)
@@ -1345,7 +1439,7 @@ local function withothers()
       local k, l, g = q[cursor], q[cursor + 1], q[cursor + 2]
       cursor = cursor + 3
       local v = values[k]
-      for id = IDS[l], IDS[l] + (ALGS[l] == QUOTA and 0.5 or 0), 0.5 do
+      for id = IDS[l], IDS[l] + ((ALGS[l] == QUOTA or ALGS[l] == LOCKOUT) and 0.5 or 0), 0.5 do
         local o = find(v, id)
         if v[o] then
           for _ = 1, 5 do table.remove(v, o) end
@@ -1429,6 +1523,7 @@ local function withothers()
 end
 
 if next(PERIOD) then withquotas() end
+if next(BLOCKS) then withlockouts() end
 local requests = q[cursor]
 cursor = cursor + 1
 for _ = 1, requests do

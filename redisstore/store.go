@@ -57,6 +57,7 @@ type Store struct {
 	ahead     atomic.Int64 // microseconds of the server's clock, before this machine's
 	scaleTurn atomic.Int64 // how often a factor was set: a look from before tells nothing
 	calendar  sync.Map     // of quotas: the periods around now, by policy.Period
+	lockouts  sync.Map     // the blocks of lock-outs, by policy.Limit
 
 	attendance attendance // of processes that share the store
 

@@ -77,6 +77,11 @@ func Deny(reason Reason, r *Report) *Denial {
 		d.Now = time.Now()
 	}
 	d.RetryAfter = retryAfter(reason, binding.Result)
+	if reason == Blocked { // it binds, however long another limit has to be waited for
+		for i := range r.Standings {
+			d.RetryAfter = max(d.RetryAfter, r.Standings[i].Result.RetryAfter)
+		}
+	}
 	d.Detail = detail(reason, d.Standing.Limit)
 	if d.Reduced {
 		d.Detail = strings.TrimSuffix(d.Detail, ".") + ", which is reduced for a while."

@@ -227,7 +227,7 @@ type window struct {
 func windowOf(s *Standing) window {
 	unit := s.Limit.Period().Unit()
 	switch {
-	case s.unlimited():
+	case s.unlimited(), s.Limit.Algorithm() == policy.AlgorithmLockout: // blocks are no windows
 		return window{}
 	case unit == "day":
 		return window{length: 24 * time.Hour}

@@ -42,7 +42,8 @@ type Standing struct {
 }
 
 // Reason returns why the standing refuses: [CostTooHigh], [QuotaExceeded], for
-// slots [ConcurrencyExceeded] or, if they have a queue, [QueueFull], and otherwise
+// slots [ConcurrencyExceeded] or, if they have a queue, [QueueFull], for a lock-out
+// [Blocked] or, if it is full of tries, [ConcurrencyExceeded], and otherwise
 // [RateLimitExceeded]. It is nothing if it does not refuse.
 func (s *Standing) Reason() Reason {
 	switch s.Result.Verdict {
@@ -55,6 +56,11 @@ func (s *Standing) Reason() Reason {
 		case policy.AlgorithmConcurrency:
 			if length, _ := s.Limit.Queue(); length > 0 {
 				return QueueFull
+			}
+			return ConcurrencyExceeded
+		case policy.AlgorithmLockout:
+			if s.Result.Blocked {
+				return Blocked
 			}
 			return ConcurrencyExceeded
 		}

@@ -18,6 +18,7 @@ var sentences = map[int]string{
 	13: "A Take whose caller has gone is given back when its reply arrives.",
 	14: "A slot whose holder died comes free within one lease. A slot whose holder reaches the Store stays its own, however long the request; one that was lost all the same is reported to its holder.",
 	15: "A full slot with room in its queue means queued: the request's other charges are held, the grant takes the slot, and leaving gives the rest back. Waiters are admitted in arrival order, are leased like holders, and are bounded. A request meets at most one queue.",
+	16: "A Lockout's failures while blocked change nothing.",
 	17: "Changed numbers keep the usage; a changed algorithm or window starts afresh.",
 	18: "Keys are opaque bytes: no key, however odd, collides with another or leaves its partition; one request's fault never harms another's.",
 	19: "A Store is safe for concurrent use, holds no lock across I/O, and stops its goroutines on Close.",

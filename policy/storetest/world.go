@@ -50,7 +50,7 @@ func newWorld(src source, partitioned bool) *world {
 	}
 	w.scopes = []policy.Scope{policy.NewScope("random", "a"), policy.NewScope("random", "b"), {}}[:1+w.pick("scopes", w.most(3))]
 	for range 1 + w.pick("limits", w.most(6)) {
-		a := policy.Algorithm(1 + w.pick("algorithm", int64(policy.AlgorithmQuota)))
+		a := policy.Algorithm(1 + w.pick("algorithm", int64(policy.AlgorithmLockout)))
 		if w.crowd && len(w.limits) == 0 {
 			a = policy.AlgorithmConcurrency
 		}
@@ -128,6 +128,8 @@ func (w *world) limit(a policy.Algorithm, window time.Duration) policy.Limit {
 		l = policy.SlidingLog(w.number(policy.MaxLog), window)
 	case policy.AlgorithmConcurrency:
 		return w.slots()
+	case policy.AlgorithmLockout:
+		return w.lockout(window)
 	default:
 		l = policy.FixedWindow(w.number(policy.MaxUnits), window)
 	}
@@ -150,8 +152,8 @@ func (w *world) factor() int64 {
 func (w *world) change() {
 	i := w.pick("limit", int64(len(w.limits)))
 	l := &w.limits[i]
-	if w.pick("scale it", 2) == 1 {
-		*l = l.Scaled(w.factor())
+	if scaled := l.Scaled(w.factor()); scaled != *l && w.pick("scale it", 2) == 1 {
+		*l = scaled
 		return
 	}
 	if l.Algorithm() == policy.AlgorithmQuota {
