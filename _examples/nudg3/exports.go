@@ -21,7 +21,7 @@ var rowDelay = flag.Duration("row-delay", 0, "pause after each row of an export,
 // any hour, exactly, and one at a time, for which others wait their turn. Without
 // Redis there are none.
 var exportRules = []ratelimit.Rule{{
-	Name: "exports", Key: ratelimit.Bearer(), Fail: ratelimit.FailClosed,
+	Name: "exports", Key: ratelimit.Bearer(), Skip: unauthenticated, Fail: ratelimit.FailClosed,
 	Limits: []policy.Limit{
 		policy.SlidingLog(10, time.Hour),
 		policy.Concurrency(1).WithQueue(16, 30*time.Second).WithLease(10 * time.Second),

@@ -1,9 +1,11 @@
 // Nudg3 serves an API that keeps the general promises of Nudg3's page on rate
 // limits: three sliding windows for each API key, by tier, decided together,
-// with the page's nine header fields, and open when Redis is away; and exports,
-// ten an hour and one at a time, which wait their turn and are closed without it.
+// with the page's nine header fields, and open when Redis is away; exports, ten an
+// hour and one at a time, which wait their turn and are closed without it; and IPs
+// that are blocked for guessing keys.
 //
 //	go run ./_examples/nudg3
+//	go run ./_examples/nudg3 -blocks 10s,1m   # quicker to try out
 package main
 
 import (
@@ -41,6 +43,12 @@ var style = respond.Style{
 				Message:    fmt.Sprintf("Rate limit exceeded. Try again in %d seconds.", d.Seconds()),
 				RetryAfter: d.Seconds(),
 			}}
+		case respond.Blocked:
+			return failure{Error: problem{
+				Code:       "ip_blocked",
+				Message:    fmt.Sprintf("Too many failed authentications. Try again in %d seconds.", d.Seconds()),
+				RetryAfter: d.Seconds(),
+			}}
 		case respond.ConcurrencyExceeded, respond.QueueFull, respond.QueueTimeout:
 			return failure{Error: problem{Code: string(d.Reason), Message: d.Detail, RetryAfter: d.Seconds()}}
 		default:
@@ -52,12 +60,12 @@ var style = respond.Style{
 func routes(store policy.Store) http.Handler {
 	limits := ratelimit.Must(ratelimit.New(ratelimit.Config{
 		Name: "nudg3", Store: store, Style: style,
-		Rules: []ratelimit.Rule{{
+		Rules: append(guard(), ratelimit.Rule{
 			Name: "per_key", Key: ratelimit.Bearer(), LimitsFor: ratelimit.ByTier(tier, tiers),
-			Fail: ratelimit.FailOpen,
-		}},
+			Skip: unauthenticated, Fail: ratelimit.FailOpen,
+		}),
 	}))
-	// Both sets are asked in one round trip.
+	// All of them are asked in one round trip, outside of what answers 401.
 	exports := ratelimit.Must(limits.With(exportRules...))
 
 	r := chi.NewRouter()
@@ -65,16 +73,15 @@ func routes(store policy.Store) http.Handler {
 	r.NotFound(notFound)
 	r.MethodNotAllowed(methodNotAllowed)
 	r.Route("/api/v1", func(r chi.Router) { // its 404 and 405 are those of the root
-		r.Use(requireKey)
 		r.Group(func(r chi.Router) {
-			r.Use(limits.Handler)
+			r.Use(limits.Handler, requireKey)
 			r.Get("/brands", listBrands)
 			r.Get("/dashboard", showDashboard)
 			r.Get("/exports/chat-responses/statistics", showStatistics)
 		})
-		r.With(exports.Handler).Post("/exports/chat-responses", exportResponses)
-		r.NotFound(limits.Handler(http.HandlerFunc(notFound)).ServeHTTP)
-		r.MethodNotAllowed(limits.Handler(http.HandlerFunc(methodNotAllowed)).ServeHTTP)
+		r.With(exports.Handler, requireKey).Post("/exports/chat-responses", exportResponses)
+		r.NotFound(limits.Handler(requireKey(http.HandlerFunc(notFound))).ServeHTTP)
+		r.MethodNotAllowed(limits.Handler(requireKey(http.HandlerFunc(methodNotAllowed))).ServeHTTP)
 	})
 	return r
 }
@@ -101,12 +108,10 @@ func tier(r *http.Request) string {
 	return "basic"
 }
 
-// requireKey answers 401 to requests without a key of the right form. A real
-// service checks here that the key exists.
+// requireKey answers 401 to requests without a key.
 func requireKey(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, ok := serve.BearerToken(r)
-		if rest, live := strings.CutPrefix(token, "nudg3_live_ak_"); !ok || !live || rest == "" {
+		if unauthenticated(r) {
 			w.Header().Set("WWW-Authenticate", "Bearer")
 			writeJSON(w, http.StatusUnauthorized, failure{Error: problem{
 				Code: "unauthorized", Message: "Send your API key as Authorization: Bearer nudg3_live_ak_…",
