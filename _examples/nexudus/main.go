@@ -4,6 +4,7 @@
 //
 //	go run ./_examples/nexudus
 //	go run ./_examples/nexudus -status 429   # for those who migrate
+//	go run ./_examples/nexudus -adaptive     # limits that fall while the service is slow
 package main
 
 import (
@@ -12,6 +13,7 @@ import (
 	"log"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 
@@ -22,15 +24,24 @@ import (
 )
 
 func main() {
-	status := flag.Int("status", http.StatusConflict, "status of refusals: 409, as the page says, or 429")
+	var o options
+	flag.IntVar(&o.status, "status", http.StatusConflict, "status of refusals: 409, as the page says, or 429")
+	flag.BoolVar(&o.adaptive, "adaptive", false, "reduce the limits while requests take longer than they use to")
+	flag.DurationVar(&o.work, "work", 0, "how long a request keeps one of four workers busy, for trying out -adaptive")
 	build := func(store policy.Store) http.Handler {
-		h, err := routes(store, *status)
+		h, err := routes(store, o)
 		if err != nil {
 			log.Fatal(err)
 		}
 		return h
 	}
 	serve.Main(build, "try twice at once: curl -i -u me: %[1]s/api/spaces/coworkers %[1]s/api/spaces/coworkers")
+}
+
+type options struct {
+	status   int
+	adaptive bool
+	work     time.Duration
 }
 
 // style is that of the page. With 429 there is no phrase to keep.
@@ -52,15 +63,26 @@ func style(status int) respond.Style {
 	return s
 }
 
-func routes(store policy.Store, status int) (http.Handler, error) {
-	limits, err := ratelimit.New(ratelimit.Config{
-		Name: "nexudus", Store: store, Rules: rules, FoldCase: true, Style: style(status),
-	})
+func routes(store policy.Store, o options) (http.Handler, error) {
+	config := ratelimit.Config{
+		Name: "nexudus", Store: store, Rules: rules, FoldCase: true, Style: style(o.status),
+	}
+	r := chi.NewRouter()
+	r.Use(crossOrigin)
+	watch := func(next http.Handler) http.Handler { return next }
+	if o.adaptive { // the page's dynamic throttle
+		// A window of a minute is slow to follow its limit: so are the steps.
+		adaptive, err := ratelimit.NewAdaptive(ratelimit.AdaptiveConfig{Every: 5 * time.Second})
+		if err != nil {
+			return nil, err
+		}
+		config.Scale, watch = adaptive.Scale(), adaptive.Handler
+	}
+	limits, err := ratelimit.New(config)
 	if err != nil {
 		return nil, err
 	}
-	r := chi.NewRouter()
-	r.Use(crossOrigin, limits.Handler)
+	r.Use(limits.Handler, watch, busy(o.work))
 	r.Handle("/*", http.HandlerFunc(echo))
 	return respond.ReasonPhrases(r), nil
 }
@@ -90,6 +112,22 @@ func crossOrigin(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// busy has each request keep one of four workers busy for a while.
+func busy(d time.Duration) func(http.Handler) http.Handler {
+	workers := make(chan struct{}, 4)
+	return func(next http.Handler) http.Handler {
+		if d <= 0 {
+			return next
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			workers <- struct{}{}
+			time.Sleep(d)
+			<-workers
+			next.ServeHTTP(w, r)
+		})
+	}
 }
 
 // echo answers every path under /api/, in any case.

@@ -7,7 +7,9 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,7 +23,7 @@ import (
 )
 
 func handler(t *testing.T, store policy.Store, status int) http.Handler {
-	h, err := routes(store, status)
+	h, err := routes(store, options{status: status})
 	require.NoError(t, err)
 	return h
 }
@@ -187,8 +189,60 @@ func TestPreflight(t *testing.T) {
 }
 
 func TestBadStatus(t *testing.T) {
-	_, err := routes(nil, 418)
+	_, err := routes(nil, options{status: 418})
 	require.ErrorContains(t, err, "Status 418")
+}
+
+// A crowd whose every member keeps to the limits is more than four workers can
+// bear. With -adaptive its limits fall until they can, and are whole again after.
+func TestDynamicThrottle(t *testing.T) {
+	crowd := func(t *testing.T, adaptive bool) (slowest time.Duration, refused int, after int) {
+		store := memstore.New(memstore.Options{})
+		defer store.Close()
+		h, err := routes(store, options{status: 409, adaptive: adaptive, work: 40 * time.Millisecond}) // 100 a second
+		require.NoError(t, err)
+		var mu sync.Mutex
+		ask := func(until time.Time, perSecond int) {
+			var all sync.WaitGroup
+			for i := 0; time.Now().Before(until); i++ {
+				all.Go(func() {
+					start := time.Now()
+					w := send(h, "GET", "/api/spaces/users", strconv.Itoa(i%200)) // within 120 a minute each
+					mu.Lock()
+					defer mu.Unlock()
+					if w.Code == 409 {
+						refused++
+					} else {
+						slowest = max(slowest, time.Since(start))
+					}
+				})
+				time.Sleep(time.Second / time.Duration(perSecond))
+			}
+			all.Wait()
+		}
+		ask(time.Now().Add(time.Minute), 20)
+		require.Zero(t, refused)
+		ask(time.Now().Add(3*time.Minute), 200)
+		slowest = 0 // what came first had to be borne
+		ask(time.Now().Add(3*time.Minute), 200)
+		worst, many := slowest, refused
+		time.Sleep(time.Minute)
+		ask(time.Now().Add(time.Minute), 20)
+		refused = 0
+		ask(time.Now().Add(time.Minute), 20)
+		return worst, many, refused
+	}
+	synctest.Test(t, func(t *testing.T) {
+		slowest, refused, _ := crowd(t, false)
+		require.Zero(t, refused)
+		require.Greater(t, slowest, 2*time.Minute)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		slowest, refused, after := crowd(t, true)
+		require.Less(t, slowest, 30*time.Second)
+		require.Greater(t, refused, 20_000)
+		require.Zero(t, after)
+	})
 }
 
 func TestOnRedis(t *testing.T) {

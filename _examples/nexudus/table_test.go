@@ -106,7 +106,7 @@ var table = []struct {
 func TestEveryRow(t *testing.T) {
 	asked := &recorder{Store: memstore.New(memstore.Options{})}
 	defer asked.Close()
-	h, err := routes(asked, http.StatusConflict)
+	h, err := routes(asked, options{status: http.StatusConflict})
 	require.NoError(t, err)
 	for _, row := range table {
 		for _, path := range []string{row.path, strings.ToUpper(row.path), strings.ToLower(row.path), row.path + "/", row.path + "/beneath", row.path + "/a/b/"} {
