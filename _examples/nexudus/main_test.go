@@ -199,7 +199,7 @@ func TestDynamicThrottle(t *testing.T) {
 	crowd := func(t *testing.T, adaptive bool) (slowest time.Duration, refused int, after int) {
 		store := memstore.New(memstore.Options{})
 		defer store.Close()
-		h, err := routes(store, options{status: 409, adaptive: adaptive, work: 40 * time.Millisecond}) // 100 a second
+		h, err := routes(store, options{status: 409, adaptive: adaptive, work: 160 * time.Millisecond}) // 25 a second
 		require.NoError(t, err)
 		var mu sync.Mutex
 		ask := func(until time.Time, perSecond int) {
@@ -207,7 +207,7 @@ func TestDynamicThrottle(t *testing.T) {
 			for i := 0; time.Now().Before(until); i++ {
 				all.Go(func() {
 					start := time.Now()
-					w := send(h, "GET", "/api/spaces/users", strconv.Itoa(i%200)) // within 120 a minute each
+					w := send(h, "GET", "/api/spaces/users", strconv.Itoa(i%50)) // within 120 a minute each
 					mu.Lock()
 					defer mu.Unlock()
 					if w.Code == 409 {
@@ -220,27 +220,27 @@ func TestDynamicThrottle(t *testing.T) {
 			}
 			all.Wait()
 		}
-		ask(time.Now().Add(time.Minute), 20)
+		ask(time.Now().Add(time.Minute), 5)
 		require.Zero(t, refused)
-		ask(time.Now().Add(3*time.Minute), 200)
+		ask(time.Now().Add(2*time.Minute), 50)
 		slowest = 0 // what came first had to be borne
-		ask(time.Now().Add(3*time.Minute), 200)
+		ask(time.Now().Add(2*time.Minute), 50)
 		worst, many := slowest, refused
 		time.Sleep(time.Minute)
-		ask(time.Now().Add(time.Minute), 20)
+		ask(time.Now().Add(time.Minute), 5)
 		refused = 0
-		ask(time.Now().Add(time.Minute), 20)
+		ask(time.Now().Add(time.Minute), 5)
 		return worst, many, refused
 	}
 	synctest.Test(t, func(t *testing.T) {
 		slowest, refused, _ := crowd(t, false)
 		require.Zero(t, refused)
-		require.Greater(t, slowest, 2*time.Minute)
+		require.Greater(t, slowest, time.Minute)
 	})
 	synctest.Test(t, func(t *testing.T) {
 		slowest, refused, after := crowd(t, true)
 		require.Less(t, slowest, 30*time.Second)
-		require.Greater(t, refused, 20_000)
+		require.Greater(t, refused, 4_000)
 		require.Zero(t, after)
 	})
 }
