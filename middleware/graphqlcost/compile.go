@@ -320,14 +320,14 @@ func (c *compiler) class(s *set, sources []source, o *typ, sizes []inherited, de
 		}
 	}
 	to := len(c.entries)
-	nodes := c.newNodes(to - from)
+	nodes := c.newNodes(to - from)[:to-from]
 	keys, aliases, height := 0, 0, 1
 	for i := from; i < to; i++ {
 		if c.work++; c.work > c.limits.Work {
 			return tooComplex("A query may take at most %d steps to be costed.", int64(c.limits.Work))
 		}
-		n, err := c.node(i, o, sizes, depth, meta)
-		if err != nil {
+		n := &nodes[i-from]
+		if err := c.node(n, i, o, sizes, depth, meta); err != nil {
 			return err
 		}
 		keys++
@@ -346,7 +346,6 @@ func (c *compiler) class(s *set, sources []source, o *typ, sizes []inherited, de
 		if n.def.meta {
 			n.below = nil // its cost is flat
 		}
-		nodes = append(nodes, n)
 	}
 	c.used = max(c.used, len(c.entries))
 	c.entries, c.spreads = c.entries[:from], c.spreads[:spreadsFrom]
@@ -479,14 +478,17 @@ func (c *compiler) enter(from int, f *ast.Field, on *typ, when int32) error {
 		}
 		return nil
 	}
-	e := entry{key: f.Alias, first: f, on: on}
+	// In place, since an entry is large.
+	n := len(c.entries)
+	c.entries = append(c.entries, entry{})
+	e := &c.entries[n]
+	e.key, e.first, e.on = f.Alias, f, on
 	if when != always {
 		e.when = []int32{when}
 	}
 	if len(f.SelectionSet) > 0 {
 		e.one[0] = source{f.SelectionSet, c.under(on, f.Name), when}
 	}
-	c.entries = append(c.entries, e)
 	return nil
 }
 
@@ -516,41 +518,42 @@ func (c *compiler) mergeSource(all []source, s source) []source {
 }
 
 // node makes the node of an entry.
-func (c *compiler) node(i int, o *typ, sizes []inherited, depth int, meta metaDepth) (node, error) {
+func (c *compiler) node(n *node, i int, o *typ, sizes []inherited, depth int, meta metaDepth) error {
 	e := &c.entries[i]
 	f := e.first
 	if f.Name == "__typename" {
 		if len(f.SelectionSet) > 0 || len(f.Arguments) > 0 {
-			return node{}, invalid(errors.New("__typename has nothing inside"))
+			return invalid(errors.New("__typename has nothing inside"))
 		}
-		return node{def: typename}, nil
+		n.def = typename
+		return nil
 	}
 	def := c.field(o, e)
 	if err := c.check(def, f); err != nil {
-		return node{}, err
+		return err
 	}
-	n := node{def: def}
+	n.def = def
 	if e.when != nil {
 		n.more().when = e.when
 	}
 	if def.meta {
 		if c.calculator.options.NoIntrospection {
-			return n, invalid(errors.New("introspection is switched off"))
+			return invalid(errors.New("introspection is switched off"))
 		}
 		depth, meta = 0, metaDepth{fields: 1}
 	} else if meta.fields > 0 {
 		if isMetaList(f.Name) {
 			if meta.lists++; meta.lists > 2 {
-				return n, tooComplex("Introspection may nest lists of fields and types at most %d deep.", 2)
+				return tooComplex("Introspection may nest lists of fields and types at most %d deep.", 2)
 			}
 		}
 	}
-	if err := c.weigh(&n, def, f); err != nil {
-		return n, err
+	if err := c.weigh(n, def, f); err != nil {
+		return err
 	}
-	below := c.sized(&n, def, f, sizes)
+	below := c.sized(n, def, f, sizes)
 	if len(f.SelectionSet) == 0 {
-		return n, nil
+		return nil
 	}
 	var err error
 	sources := e.sources // e may move meanwhile, and these stay
@@ -558,7 +561,7 @@ func (c *compiler) node(i int, o *typ, sizes []inherited, depth int, meta metaDe
 		sources = e.one[:]
 	}
 	n.below, err = c.set(sources, def.of, below, depth+1, meta)
-	return n, err
+	return err
 }
 
 // isMetaList tells whether a field of introspection lists what could nest types

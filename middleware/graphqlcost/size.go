@@ -34,6 +34,7 @@ type sizer struct {
 	how     *sizing
 	given   []value // the argument of each slice; none if it is not given
 	presets []value // its default
+	room    [4]value
 
 	fixed    bool // it depends on no variable
 	fixedAt  int64
@@ -44,8 +45,11 @@ type sizer struct {
 func (c *compiler) sizer(how *sizing, def *field, args ast.ArgumentList) *sizer {
 	s := &sizer{how: how, fixed: true}
 	if len(how.slices) > 0 {
-		both := make([]value, 2*len(how.slices))
-		s.given, s.presets = both[:len(how.slices)], both[len(how.slices):]
+		both := s.room[:]
+		if 2*len(how.slices) > len(both) {
+			both = make([]value, 2*len(how.slices))
+		}
+		s.given, s.presets = both[:len(how.slices)], both[len(how.slices):2*len(how.slices)]
 	}
 	for i := range how.slices {
 		in := def.args[how.slices[i].arg]
