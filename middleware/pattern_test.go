@@ -111,6 +111,7 @@ func TestMatch(t *testing.T) {
 		{pattern: "POST,PUT /a", includes: "POST /a,PUT /a", not: "GET /a,DELETE /a,HEAD /a,BREW /a"},
 		{pattern: "/", includes: "GET /,GET /x,BREW /x/y,OPTIONS *"},
 		{pattern: "example.com/a", includes: "GET http://example.com/a,GET http://EXAMPLE.com:80/a,GET http://example.com./a", not: "GET http://example.org/a,GET http://www.example.com/a"},
+		{pattern: "::1/a", includes: "GET http://[::1]/a,GET http://[::1]:80/a,GET http://[::1]:/a", not: "GET http://[::2]/a"},
 		{pattern: "/api/tasks/", fold: true, includes: "GET /API/Tasks,GET /api/tas%E2%84%AAs/1,GET /api/ta%C5%BFks", not: "GET /api/task"},
 		{pattern: "/API/Größe", fold: true, includes: "GET /api/grö%C3%9Fe,GET /api/GR%C3%96%C3%9FE", not: "GET /api/grosse"},
 	} {
@@ -156,6 +157,7 @@ func TestExceptByEveryReading(t *testing.T) {
 		{except: []string{"GET /public/"}, excludes: "GET /public/x,HEAD /public/x", not: "POST /public/x,BREW /public/x"},
 		{except: []string{"example.com/public/"}, excludes: "GET http://example.com:80/public/x",
 			not: "GET http://EXAMPLE.com/public/x,GET http://example.com./public/x,GET http://example.org/public/x,CONNECT http://example.com:443/public/x"},
+		{except: []string{"::1/"}, excludes: "GET http://[::1]:80/", not: "GET http://[::1]/,GET http://[::2]/"},
 		{except: []string{"/"}, excludes: "GET /,GET /x//y", not: "OPTIONS *"},
 		{except: []string{"/public/tasks/"}, c: ratelimit.Config{FoldCase: true}, excludes: "GET /PUBLIC/Tasks,GET /public/tasks/%E2%84%AA",
 			not: "GET /public/tas%E2%84%AAs,GET /public/ta%C5%BFks"},
@@ -206,6 +208,16 @@ func TestMethodOverride(t *testing.T) {
 		assert.Equal(t, test.ignored, ignored.Met(r), "%s %q", test.method, test.overrides)
 		assert.Equal(t, test.known, known.Met(r), "%s %q", test.method, test.overrides)
 	}
+
+	// A client that names methods again and again makes no more work.
+	r := requestOf(t, "GET /a/b/../c")
+	r.Header["X-Http-Method-Override"] = []string{"a", "post"}
+	once, _ := known.Work(r)
+	for range 100 {
+		r.Header["X-Http-Method-Override"] = append(r.Header["X-Http-Method-Override"], "A", "POST", "Post", "GET")
+	}
+	often, _ := known.Work(r)
+	assert.Equal(t, once, often)
 }
 
 // A Limiter has as many rules as it needs, as long as requests meet few of them.
