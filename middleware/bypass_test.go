@@ -203,7 +203,7 @@ func overrideMethod(next http.Handler) http.Handler {
 func overridesOf(name string) [][]string {
 	all := [][]string{nil}
 	if strings.HasPrefix(name, "overrides") {
-		for _, method := range []string{"GET", "POST", "delete", "brew"} {
+		for _, method := range []string{"GET", "POST", "post", "brew"} {
 			all = append(all, []string{overrideField + ": " + method})
 		}
 		all = append(all, []string{overrideField + ": ", overrideField + ": POST"}, []string{overrideField + ":  head ", "x-http-method-override: GET"})
