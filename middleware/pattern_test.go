@@ -48,6 +48,10 @@ func TestNewSaysWhatIsWrongWithPatterns(t *testing.T) {
 		{on: []string{"/a/%2e%2E"}, want: `"/a/%2e%2E": segment "%2e%2E": no cleaned path has it: leave it out`},
 		{on: []string{"/a%"}, want: `"/a%": segment "a%": write %25 for a percent sign`},
 		{on: []string{"/a/*"}, want: `"/a/*": segment "*" stands for itself alone: write {name}, {name...}, or %2A for the sign`},
+		{on: []string{"/users/:id"}, want: `"/users/:id": segment ":id" stands for itself alone: write {name}, or %3A for the sign`},
+		{on: []string{"/a?b=c"}, want: `"/a?b=c": segment "a?b=c": a query is no part of the path: leave it out, or write %3F or %23 for the sign`},
+		{on: []string{"/a/#b"}, want: `"/a/#b": segment "#b": a query is no part of the path: leave it out, or write %3F or %23 for the sign`},
+		{on: []string{"*.example.com/"}, want: `"*.example.com/": a wildcard in the host: write hosts as they are, and a slash before the path`},
 		{on: []string{"/a{x}"}, want: `"/a{x}": segment "a{x}": a wildcard is a whole segment: write {name} or {name...}`},
 		{on: []string{"/{x}a"}, want: `"/{x}a": segment "{x}a": a wildcard is a whole segment: write {name} or {name...}`},
 		{on: []string{"/{x"}, want: `"/{x": segment "{x": a wildcard is a whole segment: write {name} or {name...}`},
@@ -80,7 +84,7 @@ func TestNewSaysWhatIsWrongWithPatterns(t *testing.T) {
 	}
 
 	for _, on := range [][]string{
-		{"/a", "/a/", "/a/{$}", "/{x}", "/{x...}/a", "example.com/a", "::1/a", "/%2A", "/a%2Fb", "/a%20b", "/ä/{größe}"},
+		{"/a", "/a/", "/a/{$}", "/{x}", "/{x...}/a", "example.com/a", "::1/a", "/%2A", "/a%2Fb", "/%3Aa", "/a:b", "/a%3F%23", "/a%20b", "/ä/{größe}"},
 		{"GET /a", "POST\t/a", "QUERY,PATCH  /a"},
 		{"/Api", "/api"},
 		{"/{a...}/b/{c...}/{$}"},
