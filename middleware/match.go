@@ -32,6 +32,7 @@ type node struct {
 	single  int32  // behind {name}; 0 is none
 	several int32  // behind {name...}; 0 is none
 	loop    int32  // of one behind {name...}: its number, from 1
+	last    bool   // nothing is behind it, nor matters what follows
 	ends    [endsCount][]mark
 }
 
@@ -86,6 +87,10 @@ func newMatcher(l *Limiter) (*matcher, error) {
 			m.add(i, p, true)
 			narrow, m.excepts = true, true
 		}
+	}
+	for i := range m.nodes {
+		n := &m.nodes[i]
+		n.last = len(n.edges) == 0 && n.single == 0 && n.several == 0 && n.loop == 0 && n.ends[atPath] == nil && n.ends[atSlash] == nil
 	}
 	if err := m.checkCharges(); err != nil {
 		return nil, err

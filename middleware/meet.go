@@ -195,22 +195,22 @@ func (w *matching) visit(m *matcher, method methodSet, host int32) {
 			w.mark(m, method, atSlash, w.bare)
 		}
 		w.steps++
-		w.next = w.next[:0]
+		next := w.next[:0]
 		for _, at := range w.at {
 			n := &m.nodes[at]
 			if n.loop != 0 {
-				w.next = w.enter(m, method, w.next, at)
+				next = w.enter(m, method, next, at)
 			}
 			if n.single != 0 {
-				w.next = w.enter(m, method, w.next, n.single)
+				next = w.enter(m, method, next, n.single)
 			}
 			if segment.literal != 0 && len(n.edges) > 0 {
 				if child := n.follow(segment.literal); child != 0 {
-					w.next = w.enter(m, method, w.next, child)
+					next = w.enter(m, method, next, child)
 				}
 			}
 		}
-		w.at, w.next = w.next, w.at
+		w.at, w.next = next, w.at
 	}
 	if g.slash {
 		w.mark(m, method, atSlash, w.slashed)
@@ -233,10 +233,13 @@ func (w *matching) enter(m *matcher, method methodSet, nodes []int32, at int32) 
 		}
 		w.seen[n.loop] = w.steps
 	}
-	nodes = append(nodes, at)
 	if len(n.ends[beneath]) > 0 {
 		w.apply(n.ends[beneath], method, w.anyway)
 	}
+	if n.last {
+		return nodes
+	}
+	nodes = append(nodes, at)
 	if n.several != 0 {
 		nodes = w.enter(m, method, nodes, n.several)
 	}
