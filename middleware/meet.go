@@ -28,6 +28,7 @@ type matching struct {
 	on, except, anyway, slashed, bare []uint64
 	sets                              []uint64 // the memory of these
 	begun                             bool     // there was a reading
+	long                              bool     // one was too long to be read
 }
 
 // met returns the rules that the request meets.
@@ -79,6 +80,10 @@ func (m *matcher) readMethods(w *matching, r *http.Request) {
 
 // read matches all readings of one spelling of the path.
 func (m *matcher) read(w *matching, path string, decode bool) {
+	if len(path) > mostSegments && strings.Count(path, "/") > mostSegments {
+		w.long = true
+		return
+	}
 	how := m.how()
 	w.path.read(path, decode, how, m)
 	m.readPaths(w)
@@ -119,6 +124,10 @@ func plainHost(host string) string { return strings.ToLower(strings.TrimSuffix(h
 // to a handler that is mounted there. It bounds what such a path costs.
 const deepestMount = 16
 
+// mostSegments is how many segments a path may have. A longer one meets every rule:
+// nobody needs one, and to read it in all ways would take long.
+const mostSegments = 1000
+
 // readPaths matches a path as it was sent and as it is when cleaned: as a whole,
 // or beneath a point where a handler is mounted that cleans its part.
 func (m *matcher) readPaths(w *matching) {
@@ -148,15 +157,19 @@ func (w *matching) begin(m *matcher) {
 	w.on, w.except, w.anyway, w.slashed, w.bare = sets[:n], sets[n:2*n], sets[2*n:3*n], sets[3*n:4*n], sets[4*n:]
 	copy(w.on, m.always)
 	clear(w.except)
-	w.begun = false
+	w.begun, w.long = false, false
 	if len(w.seen) < m.loops+1 {
 		w.seen = append(w.seen, make([]uint64, m.loops+1-len(w.seen))...)
 	}
 }
 
-// end returns the rules that are included, and not excluded.
+// end returns the rules that are included, and not excluded: a copy, for free.
 func (w *matching) end(m *matcher) []*rule {
 	w.rules = w.rules[:0]
+	if w.long {
+		w.rules = append(w.rules, m.rules...)
+		return w.rules
+	}
 	for i, on := range w.on {
 		for set := on &^ w.except[i]; set != 0; set &= set - 1 {
 			w.rules = append(w.rules, m.rules[i*64+bits.TrailingZeros64(set)])

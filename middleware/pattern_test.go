@@ -320,9 +320,23 @@ func TestMatchOfALongPath(t *testing.T) {
 	work := func(n int) (segments, nodes int) {
 		return l.Work(requestOf(t, "GET "+strings.Repeat("/x", n)+strings.Repeat("/..", n/2)+strings.Repeat("/y/..", n)))
 	}
-	short, few := work(1000)
-	long, many := work(10_000)
+	short, few := work(28)
+	long, many := work(280)
 	assert.Less(t, long, 11*short)
 	assert.Equal(t, few, many, "nodes at once")
 	assert.Less(t, many, 32)
+
+	// One that is longer meets all, and makes no work, however it is spelled.
+	for _, target := range []string{"/x", "/%78", "/", "/./.."} {
+		r := requestOf(t, "GET /a/.."+strings.Repeat(target, 2000))
+		assert.Equal(t, []string{"a", "b", "c"}, l.Met(r))
+		segments, _ := l.Work(r)
+		assert.Zero(t, segments)
+	}
+	assert.Empty(t, l.Met(requestOf(t, "GET "+strings.Repeat("/x", 998))))
+	rule := onRule("all")
+	rule.Except = []string{"/x/"}
+	excepts := limiter(t, ratelimit.Config{Rules: []ratelimit.Rule{rule}})
+	assert.Equal(t, []string{"all"}, excepts.Met(requestOf(t, "GET "+strings.Repeat("/x", 2000))))
+	assert.Empty(t, excepts.Met(requestOf(t, "GET "+strings.Repeat("/x", 900))))
 }
