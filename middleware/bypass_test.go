@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/go-chi/chi/v5"
 	chimiddleware "github.com/go-chi/chi/v5/middleware"
@@ -123,6 +124,36 @@ var bypassRouters = map[string]func(g *reached, limit wrap) http.Handler{
 		r.Mount("/v1", chiRouter(g, limit))
 		return r
 	},
+	"folds, lower": func(g *reached, limit wrap) http.Handler {
+		return limit(foldPath(strings.ToLower)(chiRouter(g, none, chimiddleware.CleanPath)))
+	},
+	"folds, lower, ServeMux": func(g *reached, limit wrap) http.Handler {
+		return limit(foldPath(strings.ToLower)(serveMux(g, none)))
+	},
+	"folds, upper": func(g *reached, limit wrap) http.Handler {
+		return limit(foldPath(func(p string) string { return strings.ToLower(strings.ToUpper(p)) })(chiRouter(g, none)))
+	},
+	"folds, chi alone": func(g *reached, limit wrap) http.Handler {
+		return chiRouter(g, none, limit, func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				chi.RouteContext(r.Context()).RoutePath = strings.ToLower(r.URL.Path)
+				next.ServeHTTP(w, r)
+			})
+		})
+	},
+	"folds, equal": func(g *reached, limit wrap) http.Handler {
+		return limit(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			for path, route := range map[string]string{"/login": "/login", "/admin": "/admin", "/": "/", "/users/7": "/users/{id}", "/files/7": "/files/*", "/public/x": "/public/*", "/y/x": "/{page}/x"} {
+				if strings.EqualFold(r.URL.Path, path) {
+					g.handler(route)(w, r)
+				}
+			}
+		}))
+	},
+	"overrides behind, ServeMux": func(g *reached, limit wrap) http.Handler { return limit(overrideMethod(serveMux(g, none))) },
+	"overrides behind, chi":      func(g *reached, limit wrap) http.Handler { return chiRouter(g, none, limit, overrideMethod) },
+	"overrides before, chi":      func(g *reached, limit wrap) http.Handler { return chiRouter(g, none, overrideMethod, limit) },
+	"overrides before, ServeMux": func(g *reached, limit wrap) http.Handler { return overrideMethod(limit(serveMux(g, none))) },
 	"/v1 StripSlashes and Mount, routes": func(g *reached, limit wrap) http.Handler {
 		r := chi.NewRouter()
 		r.Use(chimiddleware.StripSlashes)
@@ -139,6 +170,45 @@ func cutSuffix(next http.Handler) http.Handler {
 		chi.RouteContext(r.Context()).RoutePath = strings.TrimSuffix(r.URL.Path, ".json")
 		next.ServeHTTP(w, r)
 	})
+}
+
+// foldPath is a router's that takes paths in any case.
+func foldPath(fold func(string) string) wrap {
+	return func(next http.Handler) http.Handler {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			u := *r.URL
+			r = r.Clone(r.Context())
+			u.Path, u.RawPath = fold(u.Path), fold(u.RawPath)
+			r.URL = &u
+			next.ServeHTTP(w, r)
+		})
+	}
+}
+
+const overrideField = "X-HTTP-Method-Override"
+
+// overrideMethod takes the method from a header field, in any case.
+func overrideMethod(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if method := strings.TrimSpace(r.Header.Get(overrideField)); method != "" {
+			r = r.Clone(r.Context()) // net/http answers by the method that was sent
+			r.Method = strings.ToUpper(method)
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// overridesOf are the header fields to send to a router: none, and where methods
+// are overridden also those that do.
+func overridesOf(name string) [][]string {
+	all := [][]string{nil}
+	if strings.HasPrefix(name, "overrides") {
+		for _, method := range []string{"GET", "POST", "post", "brew"} {
+			all = append(all, []string{overrideField + ": " + method})
+		}
+		all = append(all, []string{overrideField + ": ", overrideField + ": POST"}, []string{overrideField + ":  head ", "x-http-method-override: GET"})
+	}
+	return all
 }
 
 // anyPrefix strips /v1, if there is one.
@@ -197,6 +267,7 @@ func spellings(path string) []string {
 		path + ";x", path + ";x=1", "/;x" + path, path + "/;x", dir + "/;/" + base, path + "/..;" + path,
 		path + ".json", "/admin.json", path + "/.json", path + "%00", path + "%00x", path + "\x00", "/%00" + path, path + "%20", path + "%0a", path + "?x=/public/", path + "?/..", path + "#x",
 		`/\` + path[1:], path + `\`, "/a\\.." + path, "/public/.." + path, "/public/../" + path, "/public/%2e%2e" + path, "/public%2F.." + path,
+		strings.ReplaceAll(path, "i", "%C4%B1"), strings.ReplaceAll(path, "i", "%C4%B0"), strings.ReplaceAll(path, "s", "%C5%BF"), "/publ%C4%B1c/x", "/publ%C4%B0c/x", "/PUBLIC/x", "/Public%2F..%2F" + path,
 		"/public/..%2f" + path[1:], "/public//.." + path, "/PUBLIC/.." + path, "/users/.." + path, "/files/.." + path, path + "/../public/x", path + "/../../public/x",
 		"/%75sers/a%2Fb", "/%70ublic/.." + path, "/%70ublic/x", "/public%2Fx", "//public/x", "/public//x", "//x", "/./x", "/../x",
 		"http://example.com" + path, "http://example.com/" + path, "http://EXAMPLE.com:80" + path, "HTTP://example.com/a/.." + path, "http://example.com/public/.." + path, "http://example.com", "http://example.com?x",
@@ -249,7 +320,11 @@ func TestNoSpellingPasses(t *testing.T) {
 					On: prefixed(prefix, table.on), Except: prefixed(prefix, table.except),
 				})
 			}
-			l := limiter(t, ratelimit.Config{Rules: rules, Style: respond.Style{Fields: []respond.FieldWriter{rulesField{}}}})
+			c := ratelimit.Config{Rules: rules, Style: respond.Style{Fields: []respond.FieldWriter{rulesField{}}}, FoldCase: strings.HasPrefix(name, "folds")}
+			if strings.HasPrefix(name, "overrides behind") {
+				c.MethodOverride = overrideField
+			}
+			l := limiter(t, c)
 			g := new(reached)
 			server := httptest.NewServer(router(g, l.Handler))
 			defer server.Close()
@@ -269,17 +344,19 @@ func TestNoSpellingPasses(t *testing.T) {
 						if len(target) > 2000 && method != "GET" {
 							continue
 						}
-						_, h := d.send(method, target)
-						met := h.Values("X-Rules")
-						for _, route := range g.take() {
-							for _, table := range tables {
-								switch in := slices.Contains(met, table.name); {
-								case in:
-									counted[table.name]++
-								case table.counts(cut(route)):
-									t.Errorf("%s %.200q reaches %s without %s", method, target, route, table.name)
-								default:
-									passed[table.name]++
+						for _, override := range overridesOf(name) {
+							_, h := d.send(method, target, override...)
+							met := h.Values("X-Rules")
+							for _, route := range g.take() {
+								for _, table := range tables {
+									switch in := slices.Contains(met, table.name); {
+									case in:
+										counted[table.name]++
+									case table.counts(cut(route)):
+										t.Errorf("%s %.200q %s reaches %s without %s", method, target, override, route, table.name)
+									default:
+										passed[table.name]++
+									}
 								}
 							}
 						}
@@ -343,6 +420,7 @@ func (d *dialer) send(method, target string, header ...string) (int, http.Header
 	for _, field := range header {
 		b.WriteString(field + "\r\n")
 	}
+	require.NoError(d.t, d.conn.SetDeadline(time.Now().Add(30*time.Second)))
 	_, err := d.conn.Write([]byte(b.String() + "\r\n"))
 	require.NoError(d.t, err)
 	// A CONNECT that is answered with 200 has no body for clients, but one here.

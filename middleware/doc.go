@@ -28,6 +28,8 @@
 //
 //   - Methods are one or a list, "POST,PUT,DELETE /api/". GET covers HEAD. Methods
 //     that HTTP does not know match only patterns without a method.
+//   - A host is that of the request's Host, in any case and without a port. The
+//     client says it: write one only where what routes requests goes by Host, too.
 //   - {name} is one segment; {name...} is none or more, and may stand anywhere:
 //     "/{any...}/push" covers /push and /a/b/push.
 //   - /x/ and /x/{rest...} cover /x and all beneath, /x only itself, and /x/{$}
@@ -38,7 +40,8 @@
 // or cleaned, with its last slash or without, as chi routes it if a middleware in
 // front has changed that, and with [Config].FoldCase in any case. On includes a
 // request by any reading, and Except excludes it only by all, so that no spelling
-// slips past a limit. A matrix parameter (;x) is part of its segment.
+// slips past a limit. A matrix parameter (;x) is part of its segment. A path of
+// more than 1,000 segments meets every rule.
 //
 // The path is the URL's where the Limiter stands, in chi with what routers were
 // mounted at, as in [Endpoint]; within http.StripPrefix it is what is left. Put a

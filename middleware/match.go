@@ -20,6 +20,7 @@ type matcher struct {
 	fold     bool
 	override string           // header field for another method
 	literals map[string]int32 // numbers, from 1, of those in all patterns
+	lengths  uint64           // a bit for each length that a literal has
 	nodes    []node           // the first is the root for every host
 	hosts    map[string]int32
 	loops    int // nodes behind {name...}
@@ -31,6 +32,7 @@ type node struct {
 	single  int32  // behind {name}; 0 is none
 	several int32  // behind {name...}; 0 is none
 	loop    int32  // of one behind {name...}: its number, from 1
+	last    bool   // nothing is behind it, nor matters what follows
 	ends    [endsCount][]mark
 }
 
@@ -85,6 +87,10 @@ func newMatcher(l *Limiter) (*matcher, error) {
 			m.add(i, p, true)
 			narrow, m.excepts = true, true
 		}
+	}
+	for i := range m.nodes {
+		n := &m.nodes[i]
+		n.last = len(n.edges) == 0 && n.single == 0 && n.several == 0 && n.loop == 0 && n.ends[atPath] == nil && n.ends[atSlash] == nil
 	}
 	if err := m.checkCharges(); err != nil {
 		return nil, err
@@ -146,6 +152,7 @@ func (m *matcher) child(at int32, s step) int32 {
 	if number == 0 {
 		number = int32(len(m.literals) + 1) //nolint:gosec // as many as nodes at most
 		m.literals[s.text] = number
+		m.lengths |= lengthBit(len(s.text))
 	}
 	child := n.follow(number)
 	if child == 0 {
@@ -157,6 +164,17 @@ func (m *matcher) child(at int32, s step) int32 {
 	return child
 }
 
+// number returns the number of a segment among the literals; 0 if none is it. Most
+// that none is have another length than all of them.
+func number[T string | []byte](m *matcher, segment T) int32 {
+	if m.lengths&lengthBit(len(segment)) == 0 {
+		return 0
+	}
+	return m.literals[string(segment)]
+}
+
+func lengthBit(n int) uint64 { return 1 << min(n, 63) }
+
 // checkCharges refuses rules that no request could meet together. It asks what a
 // request of each pattern meets, and one of no pattern; others that meet more are
 // refused when they come.
@@ -165,7 +183,7 @@ func (m *matcher) checkCharges() error {
 	check := func(method, host, path string) error {
 		n := 0
 		w.begin(m)
-		w.path.read(path, false, m.how(), m.literals)
+		w.path.read(path, false, m.how(), m)
 		w.visit(m, methodOf(method), m.hosts[host])
 		for _, r := range w.end(m) {
 			n += max(1, len(r.Limits))

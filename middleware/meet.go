@@ -15,6 +15,9 @@ type matching struct {
 	rules []*rule // the result
 	path  reading
 
+	methods     []methodSet // the request's, and what its client would have in its place
+	host, other int32       // roots of the patterns for the request's host; 0 if there are none
+
 	at, next []int32  // nodes that the segments so far have led to
 	steps    uint64   // counts segments, and never begins anew
 	seen     []uint64 // at which step each loop was last entered
@@ -25,6 +28,7 @@ type matching struct {
 	on, except, anyway, slashed, bare []uint64
 	sets                              []uint64 // the memory of these
 	begun                             bool     // there was a reading
+	long                              bool     // one was too long to be read
 }
 
 // met returns the rules that the request meets.
@@ -37,40 +41,28 @@ func (p *pass) met(l *Limiter) []*rule {
 
 func (m *matcher) match(w *matching, r *http.Request) []*rule {
 	w.begin(m)
-	m.read(w, r, r.URL.Path, false)
+	w.host, w.other = m.host(r)
+	m.readMethods(w, r)
+	m.read(w, r.URL.Path, false)
 	raw := r.URL.Path
 	if r.URL.RawPath != "" {
 		raw = r.URL.RawPath
-		m.read(w, r, raw, false)
-		m.read(w, r, raw, true)
+		m.read(w, raw, false)
+		m.read(w, raw, true)
 	}
 	if rctx := chi.RouteContext(r.Context()); rctx != nil {
 		if path, other := w.path.chiPath(rctx, r.URL.Path, raw); other {
-			m.read(w, r, path, false)
+			m.read(w, path, false)
 		}
 	}
 	return w.end(m)
 }
 
-// read matches all readings of one spelling of the path.
-func (m *matcher) read(w *matching, r *http.Request, path string, decode bool) {
-	how := m.how()
-	w.path.read(path, decode, how, m.literals)
-	m.readMethods(w, r)
-	if w.path.contest && m.excepts {
-		w.path.read(path, decode, surely, m.literals)
-		m.readMethods(w, r)
-	}
-	if path == "" || path[0] != '/' {
-		clear(w.except) // routers differ on what this is
-	}
-}
-
-// readMethods matches what was read, by the request's method and by what its
-// client would have in its place.
+// readMethods collects the methods that the request may have, each once: a client
+// may name any number of them, and a walk for each would be a lot of work.
 func (m *matcher) readMethods(w *matching, r *http.Request) {
-	host, other := m.host(r)
-	m.readPaths(w, methodOf(r.Method), host, other)
+	all := methodOf(r.Method)
+	w.methods = append(w.methods[:0], all)
 	if m.override == "" {
 		return
 	}
@@ -78,13 +70,29 @@ func (m *matcher) readMethods(w *matching, r *http.Request) {
 		if name = strings.TrimSpace(name); name == "" {
 			continue
 		}
-		set := methodOf(name)
-		m.readPaths(w, set, host, other)
-		if set == unknownMethod { // some read it in any case
-			if set = methodOf(strings.ToUpper(name)); set != unknownMethod {
-				m.readPaths(w, set, host, other)
-			}
+		set := methodOf(name) | methodOf(strings.ToUpper(name)) // some read it in any case
+		for set &^= all; set != 0; set &= set - 1 {
+			w.methods = append(w.methods, set&-set)
+			all |= set & -set
 		}
+	}
+}
+
+// read matches all readings of one spelling of the path.
+func (m *matcher) read(w *matching, path string, decode bool) {
+	if len(path) > mostSegments && strings.Count(path, "/") > mostSegments {
+		w.long = true
+		return
+	}
+	how := m.how()
+	w.path.read(path, decode, how, m)
+	m.readPaths(w)
+	if w.path.contest && m.excepts {
+		w.path.read(path, decode, surely, m)
+		m.readPaths(w)
+	}
+	if path == "" || path[0] != '/' {
+		clear(w.except) // routers differ on what this is
 	}
 }
 
@@ -98,6 +106,8 @@ func (m *matcher) host(r *http.Request) (root, other int32) {
 	if strings.IndexByte(sent, ':') >= 0 {
 		if host, _, err := net.SplitHostPort(sent); err == nil {
 			sent = host
+		} else if n := len(sent); sent[0] == '[' && sent[n-1] == ']' { // of IPv6, without a port
+			return m.hosts[plainHost(sent[1:n-1])], 0
 		}
 	}
 	root = m.hosts[plainHost(sent)]
@@ -114,11 +124,15 @@ func plainHost(host string) string { return strings.ToLower(strings.TrimSuffix(h
 // to a handler that is mounted there. It bounds what such a path costs.
 const deepestMount = 16
 
+// mostSegments is how many segments a path may have. A longer one meets every rule:
+// nobody needs one, and to read it in all ways would take long.
+const mostSegments = 1000
+
 // readPaths matches a path as it was sent and as it is when cleaned: as a whole,
 // or beneath a point where a handler is mounted that cleans its part.
-func (m *matcher) readPaths(w *matching, method methodSet, host, other int32) {
+func (m *matcher) readPaths(w *matching) {
 	g := &w.path
-	w.visits(m, method, host, other)
+	w.visits(m)
 	if g.unclean < 0 {
 		return
 	}
@@ -126,7 +140,7 @@ func (m *matcher) readPaths(w *matching, method methodSet, host, other int32) {
 	cleaned, climbed := g.clean(0)
 	for mount := 0; ; cleaned, _ = g.clean(mount) {
 		g.segments, g.slash = cleaned, slash || len(cleaned) == mount
-		w.visits(m, method, host, other)
+		w.visits(m)
 		g.segments, g.slash = sent, slash
 		if mount = max(mount+1, climbed); mount > min(g.unclean, climbed+deepestMount) {
 			return
@@ -143,15 +157,19 @@ func (w *matching) begin(m *matcher) {
 	w.on, w.except, w.anyway, w.slashed, w.bare = sets[:n], sets[n:2*n], sets[2*n:3*n], sets[3*n:4*n], sets[4*n:]
 	copy(w.on, m.always)
 	clear(w.except)
-	w.begun = false
+	w.begun, w.long = false, false
 	if len(w.seen) < m.loops+1 {
 		w.seen = append(w.seen, make([]uint64, m.loops+1-len(w.seen))...)
 	}
 }
 
-// end returns the rules that are included, and not excluded.
+// end returns the rules that are included, and not excluded: a copy, for free.
 func (w *matching) end(m *matcher) []*rule {
 	w.rules = w.rules[:0]
+	if w.long {
+		w.rules = append(w.rules, m.rules...)
+		return w.rules
+	}
 	for i, on := range w.on {
 		for set := on &^ w.except[i]; set != 0; set &= set - 1 {
 			w.rules = append(w.rules, m.rules[i*64+bits.TrailingZeros64(set)])
@@ -160,10 +178,13 @@ func (w *matching) end(m *matcher) []*rule {
 	return w.rules
 }
 
-func (w *matching) visits(m *matcher, method methodSet, host, other int32) {
-	w.visit(m, method, host)
-	if other != host {
-		w.visit(m, method, other)
+// visits walks for each method, and for what the host may be.
+func (w *matching) visits(m *matcher) {
+	for _, method := range w.methods {
+		w.visit(m, method, w.host)
+		if w.other != w.host {
+			w.visit(m, method, w.other)
+		}
 	}
 }
 
@@ -183,31 +204,31 @@ func (w *matching) visit(m *matcher, method methodSet, host int32) {
 	last := len(g.segments) - 1
 	for i := 0; i <= last && len(w.at) > 0; i++ {
 		segment := g.segments[i]
-		if i == last && g.slash && segment.empty() { // "//": one slash is left without the last
+		if i == last && g.slash && segment.kind == emptySegment { // "//": one slash is left without the last
 			w.mark(m, method, atSlash, w.bare)
 		}
 		w.steps++
-		w.next = w.next[:0]
+		next := w.next[:0]
 		for _, at := range w.at {
 			n := &m.nodes[at]
 			if n.loop != 0 {
-				w.next = w.enter(m, method, w.next, at)
+				next = w.enter(m, method, next, at)
 			}
 			if n.single != 0 {
-				w.next = w.enter(m, method, w.next, n.single)
+				next = w.enter(m, method, next, n.single)
 			}
 			if segment.literal != 0 && len(n.edges) > 0 {
 				if child := n.follow(segment.literal); child != 0 {
-					w.next = w.enter(m, method, w.next, child)
+					next = w.enter(m, method, next, child)
 				}
 			}
 		}
-		w.at, w.next = w.next, w.at
+		w.at, w.next = next, w.at
 	}
 	if g.slash {
 		w.mark(m, method, atSlash, w.slashed)
 	}
-	if !g.slash || last >= 0 && !g.segments[last].empty() {
+	if !g.slash || last >= 0 && g.segments[last].kind != emptySegment {
 		w.mark(m, method, atPath, w.bare)
 	}
 	if m.excepts {
@@ -225,10 +246,13 @@ func (w *matching) enter(m *matcher, method methodSet, nodes []int32, at int32) 
 		}
 		w.seen[n.loop] = w.steps
 	}
-	nodes = append(nodes, at)
 	if len(n.ends[beneath]) > 0 {
 		w.apply(n.ends[beneath], method, w.anyway)
 	}
+	if n.last {
+		return nodes
+	}
+	nodes = append(nodes, at)
 	if n.several != 0 {
 		nodes = w.enter(m, method, nodes, n.several)
 	}
@@ -283,7 +307,7 @@ func (w *matching) exclude(deep bool) {
 // free forgets the request, and gives up what an odd one made large.
 func (w *matching) free() {
 	clear(w.rules)
-	if cap(w.path.bytes) > 8<<10 || cap(w.path.segments) > 1<<10 {
+	if cap(w.path.bytes) > 8<<10 || cap(w.path.spare) > 8<<10 || cap(w.path.segments) > 1<<10 {
 		w.path = reading{}
 	}
 }

@@ -148,7 +148,7 @@ func parseMethods(list string) (methodSet, error) {
 func checkHost(host string) error {
 	port := strings.LastIndexByte(host, ':')
 	switch {
-	case strings.ContainsAny(host, "{}"):
+	case strings.ContainsAny(host, "{}*"):
 		return errors.New("a wildcard in the host: write hosts as they are, and a slash before the path")
 	case host != plainHost(host):
 		return fmt.Errorf("host %q: write %q", host, plainHost(host))
@@ -171,6 +171,10 @@ func parseStep(segment string, names map[string]bool, fold bool) (step, error) {
 			return step{}, fmt.Errorf("segment %q: no cleaned path has it: leave it out", segment)
 		case segment == "*" || text == "**":
 			return step{}, fmt.Errorf("segment %q stands for itself alone: write {name}, {name...}, or %%2A for the sign", segment)
+		case segment[0] == ':':
+			return step{}, fmt.Errorf("segment %q stands for itself alone: write {name}, or %%3A for the sign", segment)
+		case strings.ContainsAny(segment, "?#"):
+			return step{}, fmt.Errorf("segment %q: a query is no part of the path: leave it out, or write %%3F or %%23 for the sign", segment)
 		}
 		if fold {
 			text = string(appendFolded(nil, []byte(text), widely))

@@ -48,6 +48,10 @@ func TestNewSaysWhatIsWrongWithPatterns(t *testing.T) {
 		{on: []string{"/a/%2e%2E"}, want: `"/a/%2e%2E": segment "%2e%2E": no cleaned path has it: leave it out`},
 		{on: []string{"/a%"}, want: `"/a%": segment "a%": write %25 for a percent sign`},
 		{on: []string{"/a/*"}, want: `"/a/*": segment "*" stands for itself alone: write {name}, {name...}, or %2A for the sign`},
+		{on: []string{"/users/:id"}, want: `"/users/:id": segment ":id" stands for itself alone: write {name}, or %3A for the sign`},
+		{on: []string{"/a?b=c"}, want: `"/a?b=c": segment "a?b=c": a query is no part of the path: leave it out, or write %3F or %23 for the sign`},
+		{on: []string{"/a/#b"}, want: `"/a/#b": segment "#b": a query is no part of the path: leave it out, or write %3F or %23 for the sign`},
+		{on: []string{"*.example.com/"}, want: `"*.example.com/": a wildcard in the host: write hosts as they are, and a slash before the path`},
 		{on: []string{"/a{x}"}, want: `"/a{x}": segment "a{x}": a wildcard is a whole segment: write {name} or {name...}`},
 		{on: []string{"/{x}a"}, want: `"/{x}a": segment "{x}a": a wildcard is a whole segment: write {name} or {name...}`},
 		{on: []string{"/{x"}, want: `"/{x": segment "{x": a wildcard is a whole segment: write {name} or {name...}`},
@@ -80,7 +84,7 @@ func TestNewSaysWhatIsWrongWithPatterns(t *testing.T) {
 	}
 
 	for _, on := range [][]string{
-		{"/a", "/a/", "/a/{$}", "/{x}", "/{x...}/a", "example.com/a", "::1/a", "/%2A", "/a%2Fb", "/a%20b", "/ä/{größe}"},
+		{"/a", "/a/", "/a/{$}", "/{x}", "/{x...}/a", "example.com/a", "::1/a", "/%2A", "/a%2Fb", "/%3Aa", "/a:b", "/a%3F%23", "/a%20b", "/ä/{größe}"},
 		{"GET /a", "POST\t/a", "QUERY,PATCH  /a"},
 		{"/Api", "/api"},
 		{"/{a...}/b/{c...}/{$}"},
@@ -111,6 +115,7 @@ func TestMatch(t *testing.T) {
 		{pattern: "POST,PUT /a", includes: "POST /a,PUT /a", not: "GET /a,DELETE /a,HEAD /a,BREW /a"},
 		{pattern: "/", includes: "GET /,GET /x,BREW /x/y,OPTIONS *"},
 		{pattern: "example.com/a", includes: "GET http://example.com/a,GET http://EXAMPLE.com:80/a,GET http://example.com./a", not: "GET http://example.org/a,GET http://www.example.com/a"},
+		{pattern: "::1/a", includes: "GET http://[::1]/a,GET http://[::1]:80/a,GET http://[::1]:/a", not: "GET http://[::2]/a"},
 		{pattern: "/api/tasks/", fold: true, includes: "GET /API/Tasks,GET /api/tas%E2%84%AAs/1,GET /api/ta%C5%BFks", not: "GET /api/task"},
 		{pattern: "/API/Größe", fold: true, includes: "GET /api/grö%C3%9Fe,GET /api/GR%C3%96%C3%9FE", not: "GET /api/grosse"},
 	} {
@@ -156,6 +161,7 @@ func TestExceptByEveryReading(t *testing.T) {
 		{except: []string{"GET /public/"}, excludes: "GET /public/x,HEAD /public/x", not: "POST /public/x,BREW /public/x"},
 		{except: []string{"example.com/public/"}, excludes: "GET http://example.com:80/public/x",
 			not: "GET http://EXAMPLE.com/public/x,GET http://example.com./public/x,GET http://example.org/public/x,CONNECT http://example.com:443/public/x"},
+		{except: []string{"::1/"}, excludes: "GET http://[::1]:80/", not: "GET http://[::1]/,GET http://[::2]/"},
 		{except: []string{"/"}, excludes: "GET /,GET /x//y", not: "OPTIONS *"},
 		{except: []string{"/public/tasks/"}, c: ratelimit.Config{FoldCase: true}, excludes: "GET /PUBLIC/Tasks,GET /public/tasks/%E2%84%AA",
 			not: "GET /public/tas%E2%84%AAs,GET /public/ta%C5%BFks"},
@@ -206,6 +212,16 @@ func TestMethodOverride(t *testing.T) {
 		assert.Equal(t, test.ignored, ignored.Met(r), "%s %q", test.method, test.overrides)
 		assert.Equal(t, test.known, known.Met(r), "%s %q", test.method, test.overrides)
 	}
+
+	// A client that names methods again and again makes no more work.
+	r := requestOf(t, "GET /a/b/../c")
+	r.Header["X-Http-Method-Override"] = []string{"a", "post"}
+	once, _ := known.Work(r)
+	for range 100 {
+		r.Header["X-Http-Method-Override"] = append(r.Header["X-Http-Method-Override"], "A", "POST", "Post", "GET")
+	}
+	often, _ := known.Work(r)
+	assert.Equal(t, once, often)
 }
 
 // A Limiter has as many rules as it needs, as long as requests meet few of them.
@@ -304,9 +320,23 @@ func TestMatchOfALongPath(t *testing.T) {
 	work := func(n int) (segments, nodes int) {
 		return l.Work(requestOf(t, "GET "+strings.Repeat("/x", n)+strings.Repeat("/..", n/2)+strings.Repeat("/y/..", n)))
 	}
-	short, few := work(1000)
-	long, many := work(10_000)
+	short, few := work(28)
+	long, many := work(280)
 	assert.Less(t, long, 11*short)
 	assert.Equal(t, few, many, "nodes at once")
 	assert.Less(t, many, 32)
+
+	// One that is longer meets all, and makes no work, however it is spelled.
+	for _, target := range []string{"/x", "/%78", "/", "/./.."} {
+		r := requestOf(t, "GET /a/.."+strings.Repeat(target, 2000))
+		assert.Equal(t, []string{"a", "b", "c"}, l.Met(r))
+		segments, _ := l.Work(r)
+		assert.Zero(t, segments)
+	}
+	assert.Empty(t, l.Met(requestOf(t, "GET "+strings.Repeat("/x", 998))))
+	rule := onRule("all")
+	rule.Except = []string{"/x/"}
+	excepts := limiter(t, ratelimit.Config{Rules: []ratelimit.Rule{rule}})
+	assert.Equal(t, []string{"all"}, excepts.Met(requestOf(t, "GET "+strings.Repeat("/x", 2000))))
+	assert.Empty(t, excepts.Met(requestOf(t, "GET "+strings.Repeat("/x", 900))))
 }

@@ -11,23 +11,42 @@ import (
 // A reading is a path as one router or another takes it: the segments between
 // its slashes. Its buffers serve for one reading after the other.
 type reading struct {
-	bytes    []byte
 	segments []segment
 	slash    bool // there is one behind the last segment
 	unclean  int  // the first segment that cleaning removes, or -1
 	contest  bool // folding: routers differ on a letter
 
-	cleaned []segment
-	spare   []byte
+	cleaned      []segment
+	bytes, spare []byte // of one segment
 }
 
-// A segment is a range of the reading's bytes.
+// A segment is what matters of one: which literal of the patterns it is, and what
+// cleaning does with it.
 type segment struct {
-	from, to int
-	literal  int32 // its number in the patterns; 0 if none has it
+	literal int32 // its number; 0 if none is it
+	kind    segmentKind
 }
 
-func (s segment) empty() bool { return s.from == s.to }
+type segmentKind uint8
+
+const (
+	namedSegment segmentKind = iota
+	emptySegment
+	dotSegment
+	dotsSegment // ".."
+)
+
+func kindOf[T string | []byte](segment T) segmentKind {
+	switch {
+	case len(segment) == 0:
+		return emptySegment
+	case len(segment) == 1 && segment[0] == '.':
+		return dotSegment
+	case len(segment) == 2 && segment[0] == '.' && segment[1] == '.':
+		return dotsSegment
+	}
+	return namedSegment
+}
 
 // A fold is how letters are told apart.
 type fold uint8
@@ -39,8 +58,8 @@ const (
 )
 
 // read takes a path, which may lack the slash that it should begin with.
-func (g *reading) read(path string, decode bool, how fold, literals map[string]int32) {
-	g.bytes, g.segments, g.unclean, g.contest = g.bytes[:0], g.segments[:0], -1, false
+func (g *reading) read(path string, decode bool, how fold, m *matcher) {
+	g.segments, g.unclean, g.contest = g.segments[:0], -1, false
 	path = strings.TrimPrefix(path, "/")
 	g.slash = path == "" || path[len(path)-1] == '/'
 	if path == "" {
@@ -48,41 +67,47 @@ func (g *reading) read(path string, decode bool, how fold, literals map[string]i
 	}
 	path = strings.TrimSuffix(path, "/")
 	for more := true; more; {
-		var s string
-		s, path, more = strings.Cut(path, "/")
-		from := len(g.bytes)
-		if decode {
-			g.bytes = appendDecoded(g.bytes, s)
+		s := path
+		if i := strings.IndexByte(path, '/'); i >= 0 {
+			s, path = path[:i], path[i+1:]
 		} else {
-			g.bytes = append(g.bytes, s...)
+			more = false
 		}
-		if how != notFolded {
-			g.fold(from, how)
+		var next segment
+		if decode && strings.IndexByte(s, '%') >= 0 || how != notFolded && !isFolded(s) {
+			next = g.spelled(s, decode, how, m)
+		} else {
+			next = segment{number(m, s), kindOf(s)}
 		}
-		b := g.bytes[from:]
-		if g.unclean < 0 && removed(b) {
+		if g.unclean < 0 && next.kind != namedSegment {
 			g.unclean = len(g.segments)
 		}
-		g.segments = append(g.segments, segment{from, len(g.bytes), literals[string(b)]})
+		g.segments = append(g.segments, next)
 	}
 }
 
-func (g *reading) of(s segment) []byte { return g.bytes[s.from:s.to] }
+// spelled returns a segment that is to be decoded or folded.
+func (g *reading) spelled(s string, decode bool, how fold, m *matcher) segment {
+	if decode {
+		g.bytes = appendDecoded(g.bytes[:0], s)
+	} else {
+		g.bytes = append(g.bytes[:0], s...)
+	}
+	if how != notFolded {
+		g.spare, g.bytes = g.bytes, appendFolded(g.spare[:0], g.bytes, how)
+		g.contest = g.contest || contested(g.spare)
+	}
+	return segment{number(m, g.bytes), kindOf(g.bytes)}
+}
 
-// fold folds the last bytes.
-func (g *reading) fold(from int, how fold) {
-	for i, c := range g.bytes[from:] {
-		switch {
-		case c >= utf8.RuneSelf:
-			i += from
-			g.spare = append(g.spare[:0], g.bytes[i:]...)
-			g.contest = g.contest || contested(g.spare)
-			g.bytes = appendFolded(g.bytes[:i], g.spare, how)
-			return
-		case 'A' <= c && c <= 'Z':
-			g.bytes[from+i] = c + 'a' - 'A'
+// isFolded tells whether folding surely leaves a segment as it is.
+func isFolded(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c >= utf8.RuneSelf || 'A' <= c && c <= 'Z' {
+			return false
 		}
 	}
+	return true
 }
 
 // clean returns the segments that path.Clean would leave, where the first ones, as
@@ -93,27 +118,15 @@ func (g *reading) clean(mounted int) (cleaned []segment, climbed int) {
 	g.cleaned = append(g.cleaned[:0], g.segments[:mounted]...)
 	climbed = g.unclean
 	for _, s := range g.segments[mounted:] {
-		switch b := g.of(s); {
-		case !removed(b):
+		switch {
+		case s.kind == namedSegment:
 			g.cleaned = append(g.cleaned, s)
-		case len(b) == 2 && len(g.cleaned) > mounted:
+		case s.kind == dotsSegment && len(g.cleaned) > mounted:
 			g.cleaned = g.cleaned[:len(g.cleaned)-1]
 			climbed = min(climbed, len(g.cleaned))
 		}
 	}
 	return g.cleaned, climbed
-}
-
-func removed(segment []byte) bool {
-	switch len(segment) {
-	case 0:
-		return true
-	case 1:
-		return segment[0] == '.'
-	case 2:
-		return segment[0] == '.' && segment[1] == '.'
-	}
-	return false
 }
 
 // chiPath returns the path that chi routes by, if it may be another than the
@@ -169,6 +182,13 @@ func unhex(c byte) int {
 // appendFolded appends a string with one letter for all cases of a letter.
 func appendFolded(b, s []byte, how fold) []byte {
 	for len(s) > 0 {
+		if c := s[0]; c < utf8.RuneSelf {
+			if 'A' <= c && c <= 'Z' {
+				c += 'a' - 'A'
+			}
+			b, s = append(b, c), s[1:]
+			continue
+		}
 		r, size := utf8.DecodeRune(s)
 		if r == utf8.RuneError && size == 1 || how == surely && disputed(r) {
 			b = append(b, s[:size]...)
@@ -182,17 +202,18 @@ func appendFolded(b, s []byte, how fold) []byte {
 
 func folded(r rune) rune { return unicode.ToLower(unicode.ToUpper(r)) }
 
-// disputed tells whether it depends on how a router folds which letter this is:
+// disputed tells whether it depends on how a router folds which letter this is,
+// beyond ASCII:
 // the Kelvin sign is a k to some, and the dotless i of Turkish an i.
 func disputed(r rune) bool {
 	f := folded(r)
-	return r >= utf8.RuneSelf && (f < utf8.RuneSelf || unicode.ToLower(r) != f || unicode.ToUpper(r) != unicode.ToUpper(f))
+	return f < utf8.RuneSelf || unicode.ToLower(r) != f || unicode.ToUpper(r) != unicode.ToUpper(f)
 }
 
 func contested(b []byte) bool {
 	for len(b) > 0 {
 		r, size := utf8.DecodeRune(b)
-		if disputed(r) {
+		if r >= utf8.RuneSelf && disputed(r) {
 			return true
 		}
 		b = b[size:]

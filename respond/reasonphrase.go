@@ -42,10 +42,11 @@ import (
 //     The response has five seconds, or the server's WriteTimeout if that is less.
 //   - [http.Server.Shutdown] waits until the response has been written, whatever
 //     its context says, and then closes the connection. Close does so too.
-//   - ConnState hears of it as hijacked, and as new when the next request comes;
-//     while it is idle in between, SetKeepAlivesEnabled does not close it.
+//   - ConnState hears of it as hijacked, and as new when the next request comes.
 //     BaseContext is called again. The next request has its TLS, but a handler
 //     that hijacks gets a net.Conn of another type.
+//   - After SetKeepAlivesEnabled(false) it is still kept: what ends it is the next
+//     response without a phrase, the IdleTimeout, or Shutdown.
 //
 // Clients are told by RFC 9112 to ignore the phrase, and proxies drop it: say
 // nothing in it that is nowhere else.

@@ -178,6 +178,29 @@ func TestReasonPhraseKeepsTheConnection(t *testing.T) {
 	}
 }
 
+// A server that wants its connections to end ends them with its own responses.
+func TestReasonPhraseWithoutKeepAlives(t *testing.T) {
+	t.Parallel()
+	srv := serveOne(t, refusing, nil)
+	srv.Config.SetKeepAlivesEnabled(false)
+	conn, err := net.Dial("tcp", srv.Listener.Addr().String())
+	require.NoError(t, err)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(10*time.Second)))
+	answers := bufio.NewReader(conn)
+	for _, path := range []string{"/", "/", "/ok"} {
+		_, err = fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: a\r\n\r\n", path)
+		require.NoError(t, err)
+		resp, err := http.ReadResponse(answers, nil)
+		require.NoError(t, err)
+		_, err = io.Copy(io.Discard, resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, path == "/ok", resp.Close)
+	}
+	_, err = answers.ReadByte()
+	assert.Equal(t, io.EOF, err)
+}
+
 // The phrase is left out where it has no place, and nothing else is.
 func TestReasonPhraseIsLeftOut(t *testing.T) {
 	t.Parallel()
