@@ -26,6 +26,8 @@ type Server struct {
 	port int
 	args []string
 	proc *process // nil while killed
+
+	password string
 }
 
 // Start starts a server and waits until it answers. The arguments are those of
@@ -84,6 +86,7 @@ func (s *Server) Kill() {
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Kill()
+	s.password = ""
 	const patience = 5 * time.Second
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		proc, err := s.launch()
