@@ -28,6 +28,7 @@ type Server struct {
 	proc *process // nil while killed
 
 	password string
+	watches  string // a sentinel's configuration, or nothing
 }
 
 // Start starts a server and waits until it answers. The arguments are those of
@@ -36,6 +37,13 @@ type Server struct {
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, bin: binary(tb), dir: tb.TempDir(), args: args}
+	s.start()
+	return s
+}
+
+func (s *Server) start() {
+	tb := s.tb
+	tb.Helper()
 	tb.Cleanup(func() {
 		if s.proc != nil {
 			s.proc.kill()
@@ -47,7 +55,7 @@ func Start(tb testing.TB, args ...string) *Server {
 		proc, err := s.launch()
 		if err == nil {
 			s.proc = proc
-			return s
+			return
 		}
 		// Another test may have taken the port since it was found free.
 		if i == attempts || !errors.Is(err, errPortTaken) {
@@ -132,6 +140,9 @@ func (s *Server) launch() (*process, error) {
 		"--port", strconv.Itoa(s.port), "--bind", loopback, "--dir", s.dir,
 		"--save", "", "--appendonly", "no",
 	}
+	if s.watches != "" {
+		args = []string{s.watches, "--sentinel", "--port", strconv.Itoa(s.port), "--bind", loopback, "--dir", s.dir}
+	}
 	args = append(args, s.args...)
 	// What the log says is how a server that cannot bind is told from one that
 	// somebody else runs on the port.
@@ -188,7 +199,7 @@ func (p *process) run(started, ready chan<- error) {
 			continue
 		}
 		line := lines.Text()
-		if told = strings.Contains(line, "Ready to accept connections"); told {
+		if told = strings.Contains(line, "Ready to accept connections") || strings.Contains(line, "Sentinel ID is"); told {
 			ready <- nil
 			continue
 		}
