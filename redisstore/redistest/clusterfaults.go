@@ -91,7 +91,7 @@ func (c *Cluster) follow() {
 
 // MoveSlots moves a range of slots, both ends among it, from one of Nodes to another,
 // with their keys, one slot after the other, as redis-cli does when it reshards. Other
-// tests' keys move too.
+// tests' keys move too. A node that is left without slots may become a replica.
 func (c *Cluster) MoveSlots(from, to, first, last int) {
 	c.tb.Helper()
 	ctx := context.Background()
