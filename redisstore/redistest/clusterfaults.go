@@ -18,7 +18,7 @@ func (c *Cluster) Failover(i int) {
 	if heir.role() == "master" {
 		heir, old = old, heir
 	}
-	Await(c.tb, "the replica follows", func() bool { return old.replicas() > 0 })
+	Await(c.tb, "the replica follows", func() bool { return old.Followed(1) })
 	Await(c.tb, "a failover", func() bool {
 		if heir.role() == "master" {
 			return true
@@ -81,7 +81,7 @@ func (c *Cluster) follow() {
 	Await(c.tb, "replicas follow", func() bool {
 		for i := range c.Nodes {
 			known := strings.Count(fmt.Sprint(c.Nodes[i].do("CLUSTER", "NODES")), " slave ")
-			if c.Nodes[i].replicas() != 1 || known != len(c.Replicas) || !c.Replicas[i].inWellCluster() {
+			if !c.Nodes[i].Followed(1) || known != len(c.Replicas) || !c.Replicas[i].inWellCluster() {
 				return false
 			}
 		}

@@ -45,7 +45,7 @@ func StartSentinel(tb testing.TB, args ...string) *Sentinel {
 	for range sentinelReplicas {
 		s.Servers = append(s.Servers, Start(tb, append([]string{"--replicaof", loopback, strconv.Itoa(master.port)}, args...)...))
 	}
-	Await(tb, "replicas follow", func() bool { return master.replicas() == sentinelReplicas })
+	Await(tb, "replicas follow", func() bool { return master.Followed(sentinelReplicas) })
 
 	s.Watcher = &Server{tb: tb, bin: binary(tb), dir: tb.TempDir()}
 	s.Watcher.watches = filepath.Join(s.Watcher.dir, "sentinel.conf")
@@ -147,12 +147,22 @@ func (s *Sentinel) isWell() bool {
 			known++
 		}
 	}
-	return known >= want && s.Master().replicas() >= want
+	return known >= want && s.Master().Followed(want)
 }
 
-// replicas returns how many replicas follow the server.
-func (s *Server) replicas() int {
-	return strings.Count(s.info("replication"), "state=online")
+// Followed reports whether so many replicas have what the server writes now. That they
+// say so is not enough: a replica that has just arrived is told nothing for a second.
+func (s *Server) Followed(by int) bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	client := redis.NewClient(&redis.Options{Addr: s.Addr(), Password: s.password, MaxRetries: -1, DialerRetries: 1})
+	defer client.Close()
+	pipe := client.Pipeline()
+	pipe.Publish(ctx, "redistest", "") // which replicas hear of, and which needs no key
+	replicas := pipe.Do(ctx, "WAIT", by, 100)
+	_, err := pipe.Exec(ctx)
+	n, _ := replicas.Int()
+	return err == nil && n >= by
 }
 
 // role returns "master" or "slave", or nothing if the server does not answer.
