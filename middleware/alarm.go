@@ -33,7 +33,7 @@ func (a *alarm) raise(e *Event) {
 // alarming tells faults of the server from those of its clients.
 func alarming(e *Event) bool {
 	switch e.Kind {
-	case Bypassed, Overflowed, SettleFailed, RenewFailed, SlotLost:
+	case Bypassed, Localized, StoreLost, StoreBack, Overflowed, SettleFailed, RenewFailed, SlotLost:
 		return true
 	case Refused:
 		return e.Reason == respond.StoreUnavailable || e.Reason == respond.Misconfigured

@@ -41,6 +41,7 @@ func (l *Limiter) Check(r *http.Request) (*respond.Report, error) {
 			p.watchQuotas()
 		}
 		p.request, p.ledger = nil, nil
+		p.split()
 		led.record(p)
 		return report, err
 	}

@@ -54,8 +54,8 @@ func TestNewSaysWhatIsWrong(t *testing.T) {
 		{"zero limit", ratelimit.Config{Rules: rules(func(r *ratelimit.Rule) { r.Limits = []policy.Limit{{}} })}, `ratelimit: rule 2 ("second"): policy: zero Limit…`},
 		{"invalid limit", ratelimit.Config{Rules: rules(func(r *ratelimit.Rule) { r.Limits = []policy.Limit{policy.PerMinute(0)} })}, `ratelimit: rule 2 ("second"): policy: sliding window limit…`},
 		{"limits of one name", ratelimit.Config{Rules: rules(func(r *ratelimit.Rule) { r.Limits = []policy.Limit{policy.PerMinute(1), policy.PerMinute(2)} })}, `ratelimit: rule 2 ("second"): policy: two limits named "window-1m"…`},
-		{"too many limits", ratelimit.Config{Rules: rules(func(r *ratelimit.Rule) { r.Limits = many })}, "ratelimit: 65 limits in one Limiter: write at most 64"},
-		{"fail mode", ratelimit.Config{Rules: rules(func(r *ratelimit.Rule) { r.Fail = 7 })}, `ratelimit: rule 2 ("second"): mode of failure FailMode(7): write FailOpen or FailClosed in Fail`},
+		{"too many limits", ratelimit.Config{Rules: rules(func(r *ratelimit.Rule) { r.Limits = many })}, "ratelimit: 65 limits in one request, such as GET /-/-/-: write at most 64"},
+		{"fail mode", ratelimit.Config{Rules: rules(func(r *ratelimit.Rule) { r.Fail = 7 })}, `ratelimit: rule 2 ("second"): mode of failure FailMode(7): write FailOpen, FailClosed or FailLocal in Fail`},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

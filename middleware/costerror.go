@@ -2,10 +2,11 @@ package middleware
 
 import "github.com/stint-go/stint/respond"
 
-// A CostError is the error of a [Rule.Cost] that refuses a request for what it
-// asks, such as a batch of too many items: with a reason and a sentence of its
-// own, where any other error is invalid_cost. The rules beside it are charged all
-// the same.
+// A CostError is the error of a [Rule.Cost], or of Costs, that refuses a request
+// for what it asks, such as a batch of too many items: with a reason and a sentence
+// of its own, where any other error is invalid_cost. The rules beside it are charged
+// all the same, and so is the rule itself with what is returned beside the error:
+// nothing, or what it costs to have asked.
 type CostError struct {
 	// Reason is the code for programs. It decides the status, by
 	// [respond.Reason.Status]: 429 for a code of your own. Empty means

@@ -21,6 +21,30 @@
 // and a rule met again under the same key is not counted again. Give stacked
 // Limiters one Style, and different names if their limits differ.
 //
+// # Endpoints
+//
+// [Rule].On and Except take patterns, "[METHODS ][HOST]/[PATH]", as http.ServeMux
+// has them, and more:
+//
+//   - Methods are one or a list, "POST,PUT,DELETE /api/". GET covers HEAD. Methods
+//     that HTTP does not know match only patterns without a method.
+//   - {name} is one segment; {name...} is none or more, and may stand anywhere:
+//     "/{any...}/push" covers /push and /a/b/push.
+//   - /x/ and /x/{rest...} cover /x and all beneath, /x only itself, and /x/{$}
+//     only the path with the slash.
+//   - No pattern goes before another: each matches or does not.
+//
+// A path can be read in several ways: as in URL.Path or as in URL.RawPath, as sent
+// or cleaned, with its last slash or without, as chi routes it if a middleware in
+// front has changed that, and with [Config].FoldCase in any case. On includes a
+// request by any reading, and Except excludes it only by all, so that no spelling
+// slips past a limit. A matrix parameter (;x) is part of its segment.
+//
+// The path is the URL's where the Limiter stands, in chi with what routers were
+// mounted at, as in [Endpoint]; within http.StripPrefix it is what is left. Put a
+// Limiter behind whatever else rewrites paths, and behind what overrides methods,
+// or name the header field in Config.MethodOverride.
+//
 // # Order of middlewares
 //
 // Put a Limiter inside of CORS, so that scripts can read its answers, and

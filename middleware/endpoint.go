@@ -131,13 +131,19 @@ func find(scratch *chi.Context, routes chi.Routes, method, path string) string {
 
 var routeContexts = sync.Pool{New: func() any { return chi.NewRouteContext() }}
 
-// takenPath rebuilds the path that chi is routing from within a mounted router:
-// the patterns on the way there, with their parameters filled in, and what is
-// left for the router, which begins at mount with a slash. The URL's own path
-// will not do, since a middleware may have rewritten it for chi alone.
+// takenPath returns the path that chi is routing from within a mounted router. It
+// is left for the router from mount on, where there is a slash.
 func takenPath(rctx *chi.Context) (routePath string, mount int) {
 	var buf [128]byte
-	b := buf[:0]
+	b, mount := appendTakenPath(buf[:0], rctx)
+	return string(b), mount
+}
+
+// appendTakenPath rebuilds the path that has led chi to where it is: the patterns
+// on the way there, with their parameters filled in, and what is left for a
+// mounted router. The URL's own path will not do, since a middleware may have
+// rewritten it for chi alone.
+func appendTakenPath(b []byte, rctx *chi.Context) (taken []byte, mount int) {
 	rest, values := "", rctx.URLParams.Values
 	next := func() (value string) {
 		if len(values) > 0 {
@@ -145,10 +151,12 @@ func takenPath(rctx *chi.Context) (routePath string, mount int) {
 		}
 		return value
 	}
+	mounted := false
 	for n, pattern := range rctx.RoutePatterns {
 		if n > 0 { // the pattern before was a mount: it ends where this one begins
 			b = bytes.TrimSuffix(b, []byte("/"))
 		}
+		mounted = strings.HasSuffix(pattern, "*")
 		for pattern != "" {
 			i := strings.IndexAny(pattern, "{*")
 			if i < 0 {
@@ -164,11 +172,14 @@ func takenPath(rctx *chi.Context) (routePath string, mount int) {
 			pattern = pattern[closing(pattern, i):]
 		}
 	}
+	if !mounted { // a route: nothing is left
+		return b, len(b)
+	}
 	if rest == "" { // chi empties it for the mounted router
 		rest = strings.TrimPrefix(rctx.RoutePath, "/")
 	}
 	b = bytes.TrimSuffix(b, []byte("/"))
-	return string(append(append(b, '/'), rest...)), len(b)
+	return append(append(b, '/'), rest...), len(b)
 }
 
 // closing returns the index after the brace that closes the one at i.

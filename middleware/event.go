@@ -37,12 +37,24 @@ type Event struct {
 	// 100.
 	Percent int
 
+	// Node is, of StoreLost and StoreBack, which node of the store, where it has
+	// several.
+	Node string
+
+	// Reduced tells of a refusal that only the limit's scale made: the whole limit
+	// would have had room. Limit is the reduced one.
+	Reduced bool
+
+	// Factor is, of Rescaled, what the rule's limits are scaled by from now on: 1
+	// if they are whole again.
+	Factor float64
+
 	// Waited is how long the request waited in a queue.
 	Waited time.Duration
 
 	// Err is what went wrong: in the store, a key, a cost or a choice of limits.
-	// It is nil for what is allowed, and for refusals that limits decided. Never
-	// show its text to clients.
+	// It is nil for what is allowed, and for refusals that limits decided, unless
+	// others could not be asked. Never show its text to clients.
 	Err error
 }
 
@@ -57,7 +69,8 @@ const (
 	// Refused: the request was refused, for the event's Reason.
 	Refused
 
-	// Bypassed: the store failed, and the request was served without its limits.
+	// Bypassed: the store failed, and the request was served without its limits, or
+	// without some of them.
 	Bypassed
 
 	// Abandoned: the request's context had ended before the decision, mostly
@@ -84,6 +97,21 @@ const (
 
 	// SlotLost: a request has lost a slot that it holds; see [Lost].
 	SlotLost
+
+	// Localized: the store failed, and the request was served by what is counted in
+	// memory; see [FailLocal].
+	Localized
+
+	// StoreLost: a node of the store has failed, and is not asked any more, but for a
+	// probe now and then.
+	StoreLost
+
+	// StoreBack: a node that had failed answers again.
+	StoreBack
+
+	// Rescaled: the limits of a rule are scaled by another factor than at the
+	// request before. Each Limiter tells of its rules, at their next request.
+	Rescaled
 )
 
 // String returns "allowed", "refused" and so on.
@@ -107,6 +135,14 @@ func (k Kind) String() string {
 		return "quota reached"
 	case SlotLost:
 		return "slot lost"
+	case Localized:
+		return "localized"
+	case StoreLost:
+		return "store lost"
+	case StoreBack:
+		return "store back"
+	case Rescaled:
+		return "rescaled"
 	}
 	return "Kind(" + strconv.Itoa(int(k)) + ")"
 }

@@ -27,8 +27,8 @@ func call(h http.Handler, method, path string, header ...string) {
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	fmt.Printf("%s %s: %d, %s of %s left\n", method, path, w.Code,
-		w.Header().Get("X-RateLimit-Remaining"), w.Header().Get("X-RateLimit-Limit"))
+	sent := w.Result().Header
+	fmt.Printf("%s %s: %d, %s of %s left\n", method, path, w.Code, sent.Get("X-RateLimit-Remaining"), sent.Get("X-RateLimit-Limit"))
 }
 
 func items(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) }
@@ -259,17 +259,17 @@ func ExampleSetCost() {
 	defer limits.Close()
 
 	h := limits.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.WriteHeader(http.StatusOK)
 		// The query turned out to cost more than the 1 that it was charged.
 		if err := ratelimit.SetCost(r.Context(), "points", 250); err != nil {
 			fmt.Println("log:", err)
 		}
+		w.WriteHeader(http.StatusOK) // sends the header fields
 	}))
 	call(h, "POST", "/graphql")
 	call(h, "POST", "/graphql")
 	// Output:
-	// POST /graphql: 200, 999 of 1000 left
-	// POST /graphql: 200, 749 of 1000 left
+	// POST /graphql: 200, 750 of 1000 left
+	// POST /graphql: 200, 500 of 1000 left
 }
 
 func ExampleItems() {

@@ -57,7 +57,7 @@ func TestStoreFails(t *testing.T) {
 			assert.Equal(t, 200, w.Code)
 			assert.Equal(t, 1, next.n)
 			assert.Empty(t, w.Header(), "there is nothing to tell")
-			assert.Equal(t, []ratelimit.Kind{ratelimit.Bypassed}, seen.kinds())
+			assert.Equal(t, []ratelimit.Kind{ratelimit.Bypassed}, seen.decisions())
 			require.Error(t, seen.last(t).Err)
 			if failure.err != nil {
 				require.ErrorIs(t, seen.last(t).Err, failure.err)
@@ -79,7 +79,7 @@ func TestStoreFails(t *testing.T) {
 			assert.Equal(t, "1", w.Header().Get("Retry-After"))
 			assert.Contains(t, w.Body.String(), "store_unavailable")
 			assert.NotContains(t, w.Body.String(), "test error")
-			assert.Equal(t, []ratelimit.Kind{ratelimit.Refused}, seen.kinds())
+			assert.Equal(t, []ratelimit.Kind{ratelimit.Refused}, seen.decisions())
 			e := seen.last(t)
 			assert.Equal(t, "closed", e.Rule)
 			assert.Equal(t, respond.StoreUnavailable, e.Reason)
@@ -260,8 +260,10 @@ func TestFailuresAreLogged(t *testing.T) {
 		assert.NotContains(t, log.String(), hashed("s3cret"))
 
 		// What clients do wrong, and what limits decide, is not logged.
-		log.Reset()
 		store.take = nil
+		time.Sleep(time.Second)
+		statuses(h, "b", 1) // the store is back
+		log.Reset()
 		time.Sleep(time.Second)
 		statuses(h, "a", 2)
 		get(h, "/", "")

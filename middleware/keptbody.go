@@ -27,6 +27,8 @@ type keptBody struct {
 
 	tallies  []tally
 	oneTally [1]tally
+
+	extracts extracts
 }
 
 // A tally is what was counted for a field.

@@ -40,7 +40,10 @@ type ledger struct {
 	mu    sync.Mutex
 	holds int32 // handlers under way, and Holds: the last one settles
 	over  bool  // the last one has
+	stale bool  // costs were set since the header fields were written
+	apart bool  // there was a Hold: SetCost leaves the fields alone
 	first *pass // what was taken, in the order of the limiters
+	word  word  // what the handler has said of the request
 
 	lost chan struct{} // closed when a slot was lost; nil if nobody asked
 }
@@ -74,7 +77,9 @@ func open(r *http.Request, p *pass) (*http.Request, *ledger) {
 	led := &opened.ledger
 	led.Context, led.holds, led.first = r.Context(), 1, p
 	opened.request = *r.WithContext(led)
-	p.lease(led)
+	for ; p != nil; p = p.next {
+		p.lease(led)
+	}
 	return &opened.request, led
 }
 
@@ -87,7 +92,7 @@ func (led *ledger) record(p *pass) {
 		last = &(*last).next
 	}
 	*last = p
-	if led.holds > 0 {
+	for ; p != nil && led.holds > 0; p = p.next {
 		p.lease(led)
 	}
 }
@@ -162,6 +167,7 @@ func (led *ledger) hold() bool {
 		return false
 	}
 	led.keep()
+	led.apart = true
 	return true
 }
 
@@ -182,6 +188,12 @@ func (led *ledger) keep() {
 	}
 }
 
+// end is release for the handler whose response it is.
+func (led *ledger) end() {
+	defer led.release() // whatever a FieldWriter does
+	led.writeFields()
+}
+
 // release settles, after the last handler and the last Hold.
 func (led *ledger) release() {
 	led.mu.Lock()
@@ -190,11 +202,12 @@ func (led *ledger) release() {
 		led.mu.Unlock()
 		return
 	}
-	p := led.first
-	led.first, led.over = nil, true
+	p, w := led.first, led.word
+	led.first, led.over, led.stale, led.apart, led.word = nil, true, false, false, 0
 	led.mu.Unlock()
 	for p != nil {
 		next := p.next
+		p.heed(w)
 		p.settle(led.Context)
 		p.free()
 		p = next
@@ -231,6 +244,14 @@ func (l *Limiter) settle(ctx context.Context, ticket policy.Ticket, settlements 
 	if len(settlements) == 0 {
 		return true
 	}
+	if l.health.mayWait(l, settlements) {
+		return l.settleNow(ctx, ticket, settlements)
+	}
+	l.health.errand(func() { l.settleNow(ctx, ticket, settlements) })
+	return false
+}
+
+func (l *Limiter) settleNow(ctx context.Context, ticket policy.Ticket, settlements []policy.Settlement) bool {
 	ctx, cancel := l.bounded(ctx)
 	err := l.store.Settle(ctx, ticket, settlements)
 	cancel()

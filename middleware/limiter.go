@@ -19,12 +19,23 @@ type Limiter struct {
 	shared    bool // store and leases are another Limiter's to close
 	inMemory  bool // the store answers without I/O
 	rules     []*rule
+	matcher   *matcher // nil if every request meets all rules
 	style     respond.Style
+	styles    map[string]*respond.Style
+	styleFor  func(*http.Request) string
+	scale     *Scale
 	budget    time.Duration
 	observe   func(Event)
 	alarm     *alarm
 	leases    *leases
 	quotas    *quotaWatch
+	health    *health
+	fallback  *fallback
+	local     *Limiter     // the same over memory, for rules with FailLocal; or nil
+	blocks    *knownBlocks // nil if the store is always asked
+
+	foldCase       bool
+	methodOverride string // canonical
 }
 
 // Handler returns next with the limits in front of it: a middleware for chi's
@@ -32,7 +43,7 @@ type Limiter struct {
 // all handlers share the counts.
 //
 // A request that every rule allows is served with header fields that tell how it
-// stands, and any other is refused, in the Limiter's Style. The response writer
+// stands, and any other is refused, in the style that Config says. The response writer
 // is handed on as it is, unless a rule has Settle: then it is wrapped, and does
 // all that it did. The request is handed on with a context that leads to
 // the ledger of what was taken; see [NewLedger].
@@ -58,18 +69,24 @@ func (l *Limiter) With(rules ...Rule) (*Limiter, error) {
 	if err := wider.add(rules); err != nil {
 		return nil, err
 	}
+	if err := wider.prepare(); err != nil {
+		return nil, err
+	}
 	return &wider, nil
 }
 
 // Close ends what the Limiter started: the renewing of slots, so that those that
-// are still held come free in a lease, and its own store, if it was given none.
-// It is not to be used after that: over its own store its rules fail as they say,
-// open or closed, and over another's nobody would renew the slots that they grant.
+// are still held come free in a lease, what goes on behind requests, being counted
+// among the instances, and its own store, if it was given none. Close it before its
+// store. It is not to be used after that: over its own store its rules fail as they
+// say, and over another's nobody would renew the slots that they grant.
 func (l *Limiter) Close() error {
 	if l.shared {
 		return nil
 	}
 	l.leases.close()
+	l.health.close()
+	l.fallback.close()
 	if l.ownsStore {
 		return l.store.Close()
 	}
@@ -89,28 +106,31 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 		p.free()
 		return
 	case p.reason != "":
-		l.style.Refuse(w, r, p.refuse())
+		p.style.Refuse(w, r, p.refuse())
 		p.ahead.abandon(w)
 		p.free()
 		return
 	}
 
-	if p.decided && p.err == nil {
+	if p.bound().decided {
 		p.report.Standings = p.report.Standings[:0]
 		p.tell(&p.report)
-		l.style.WriteFields(w.Header(), &p.report)
+		p.header = w.Header()
+		p.style.WriteFields(p.header, &p.report)
 	}
 	p.announce()
 	// Once the ledger has the pass, another goroutine of the request may end it.
 	led, ticket, observed := p.ledger, p.ticket, p.outcome
 	p.request, p.ledger = nil, nil
+	p.split()
 	if led == nil {
 		r, led = open(r, p)
+		defer led.end() // also after a panic
 	} else {
 		led.enter()
 		led.record(p)
+		defer led.release()
 	}
-	defer led.release() // also after a panic
 	if observed {
 		l.observed(led, ticket, w, r, next)
 		return

@@ -59,10 +59,14 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 			continue
 		}
 		o.Cost = cost
-		if total := max(0, rule.Settle(r, o)); total != cost {
+		if total := max(0, rule.Settle(r, o)); total != cost || rule.lockout {
 			led.mu.Lock()
-			if p := led.pass(l, ticket); p != nil {
-				p.setCost(rule.Name, total)
+			if p := led.pass(l, ticket, rule); p != nil {
+				if total != cost || total > 0 {
+					p.setCost(rule.Name, total, nil)
+					led.stale = true
+				}
+				p.success = o.Status < http.StatusBadRequest
 			}
 			led.mu.Unlock()
 		}
@@ -73,25 +77,23 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 func (led *ledger) costOf(l *Limiter, ticket policy.Ticket, r *rule) (cost int64, ok bool) {
 	led.mu.Lock()
 	defer led.mu.Unlock()
-	p := led.pass(l, ticket)
+	p := led.pass(l, ticket, r)
 	if p == nil {
 		return 0, false
 	}
 	i := slices.Index(p.rules, r)
-	switch {
-	case i < 0:
+	if i < 0 {
 		return 0, false
-	case p.totals != nil:
-		return p.totals[i], true
 	}
-	return p.charges[i].Units, true
+	return p.total(i), true
 }
 
-// pass returns what a limiter took by a ticket, or nil. It is called with the
-// lock.
-func (led *ledger) pass(l *Limiter, ticket policy.Ticket) *pass {
+// pass returns what a limiter took by a ticket under a rule, of the store or in
+// memory, or nil. It is called with the lock.
+func (led *ledger) pass(l *Limiter, ticket policy.Ticket, r *rule) *pass {
 	for p := led.first; p != nil; p = p.next {
-		if p.limiter == l && p.ticket == ticket && p.decided {
+		own := p.limiter == l && p.ticket == ticket || p.limiter == l.local && p.beside == ticket
+		if own && p.decided && slices.Contains(p.rules, r) {
 			return p
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
 	"net/http"
 	"sync"
 	"time"
@@ -26,9 +25,14 @@ type pass struct {
 	charges []policy.Charge // what to ask
 	rules   []*rule         // whose each charge is
 	totals  []int64         // what the charges should have taken, by SetCost; nil if that is what they took
+	parts   []Costs         // what each cost is made of, as far as there are such rules
+	askings []asking        // of the rules' Costings
 	ticket  policy.Ticket
 	settled bool // a ticket settles units once
 	slots   bool // some of the charges are for slots
+
+	lockouts bool // some of them are tries
+	success  bool // the request has succeeded
 
 	leases   []*lease      // slots that it holds
 	waited   time.Duration // in a queue
@@ -44,23 +48,42 @@ type pass struct {
 	rule     *rule          // whose fault it is, if it is one rule's
 	err      error
 
-	report respond.Report // for header fields of allowed requests
+	open  *rule // a rule that the request was served without, since the store failed
+	shut  *rule // a rule that refuses for that
+	local *pass // what is decided in memory for that, in the place of the store
+
+	beside policy.Ticket // of what is decided in memory: that of the rest
+
+	matching matching       // of the rules
+	report   respond.Report // for header fields of allowed requests
+	header   http.Header    // of the response, with such fields in it
+	style    *respond.Style // that it is answered in
 }
 
 var passes = sync.Pool{New: func() any { return &pass{ticket: policy.NewTicket()} }}
 
 func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 	p := passes.Get().(*pass)
-	p.limiter, p.request, p.ledger = l, r, led
+	p.limiter, p.request, p.ledger, p.style = l, r, led, l.styleOf(r)
 	return p
 }
 
 // free ends the pass. It keeps the memory, and forgets the request.
 func (p *pass) free() {
 	clear(p.leases)
+	clear(p.parts)
+	clear(p.askings)
+	clear(p.report.Standings)
+	p.parts, p.askings, p.header, p.report.Details = p.parts[:0], p.askings[:0], nil, false
+	p.matching.free()
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
-	p.limiter, p.request, p.ledger, p.next = nil, nil, nil, nil
+	if p.open, p.shut = nil, nil; p.local != nil {
+		p.local.free()
+		p.local = nil
+	}
+	p.lockouts, p.success = false, false
+	p.limiter, p.request, p.ledger, p.style, p.next = nil, nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
 	passes.Put(p)
@@ -72,14 +95,13 @@ func (p *pass) decide() {
 	if p.gone = client.Err() != nil; p.gone {
 		return
 	}
-	if p.gather() && len(p.charges) > 0 {
+	if p.gather() && len(p.charges) > 0 && !p.knownBlocked() {
 		p.ticket = p.ticket.Next()
-		ctx, cancel := p.limiter.bounded(client)
-		p.judge(p.limiter.store.Take(ctx, p.ticket, p.charges, &p.decision))
-		cancel()
+		p.ask(client)
 		if p.decided && p.decision.Verdict == policy.Queued {
 			p.queue()
 		}
+		p.fallBack()
 	}
 	p.refuseCost()
 	p.gone = client.Err() != nil
@@ -88,21 +110,16 @@ func (p *pass) decide() {
 // peek asks the store what it would say, and takes nothing.
 func (p *pass) peek() {
 	if p.gather() && len(p.charges) > 0 {
-		p.judgePeek()
+		p.askPeek()
+		p.fallBackPeek()
 	}
 	p.refuseCost()
-}
-
-func (p *pass) judgePeek() {
-	ctx, cancel := p.limiter.bounded(p.request.Context())
-	defer cancel()
-	p.judge(p.limiter.store.Peek(ctx, p.charges, &p.decision))
 }
 
 // gather collects the charges of all rules, but for those that the request's
 // ledger has. It is false if the request is refused for a rule's sake.
 func (p *pass) gather() bool {
-	for _, r := range p.limiter.rules {
+	for _, r := range p.met(p.limiter) {
 		if !p.charge(r, false) {
 			p.rule = r
 			return false
@@ -110,6 +127,7 @@ func (p *pass) gather() bool {
 	}
 	if p.costErr != nil { // a request that is not served needs no slot
 		p.retain(func(l *policy.Limit) bool { return l.Lease() == 0 })
+		p.onlyLook()
 	}
 	if len(p.charges) > policy.MaxCharges {
 		return p.fault(respond.Misconfigured, policy.CheckCharges(p.charges))
@@ -130,21 +148,36 @@ func (p *pass) charge(r *rule, look bool) bool {
 		return true
 	}
 	key, partition, err := r.keyFor(p.request)
+	if r.optional && errors.Is(err, ErrNoKey) {
+		return true
+	}
 	if err != nil {
 		return p.fault(respond.NoKey, err)
 	}
-	units := int64(0)
+	units, parts := int64(0), Costs(nil)
 	if !look {
-		if units, err = r.costOf(p.request); err != nil {
-			return p.costFault(r, err)
+		if units, parts, err = p.costsOf(r); err != nil {
+			if !p.costFault(r, err) {
+				return false
+			}
+			if units == 0 {
+				return true
+			}
+		}
+		if r.lockout && p.ledger == nil && !p.serving {
+			units = 0 // nobody will say how the try ended
 		}
 	}
+	scale := p.limiter.scaleOf(r)
 	for i := range limits {
 		// In place, since a charge is large.
 		n := len(p.charges)
 		p.charges = append(p.charges, policy.Charge{})
 		c := &p.charges[n]
 		c.Limit, c.Scope, c.Key, c.Partition, c.Units = limits[i], r.scope, key, partition, units
+		if scale < policy.Whole {
+			c.Limit = c.Limit.Scaled(scale)
+		}
 		if p.ledger != nil {
 			if p.ledger.has(p.limiter.store, c) {
 				p.charges = p.charges[:n]
@@ -155,14 +188,16 @@ func (p *pass) charge(r *rule, look bool) bool {
 			}
 		}
 		p.rules = append(p.rules, r)
+		p.setParts(n, parts)
 		p.outcome = p.outcome || r.Settle != nil
 		p.slots = p.slots || units > 0 && c.Limit.Lease() > 0
+		p.lockouts = p.lockouts || r.lockout
 	}
 	return true
 }
 
 // costFault takes the error of a rule's cost. A CostError lets the other rules be
-// charged before the request is refused.
+// charged, and this one its minimum, before the request is refused.
 func (p *pass) costFault(r *rule, err error) bool {
 	refused, ok := errors.AsType[*CostError](err)
 	if !ok {
@@ -188,6 +223,7 @@ func (p *pass) retain(kind func(*policy.Limit) bool) {
 	for i := range p.charges {
 		if kind(&p.charges[i].Limit) {
 			p.charges[n], p.rules[n] = p.charges[i], p.rules[i]
+			p.setParts(n, p.partsOf(i))
 			n++
 		}
 	}
@@ -199,28 +235,25 @@ func (p *pass) fault(reason respond.Reason, err error) bool {
 	return false
 }
 
-var errNoDecision = errors.New("ratelimit: the store answered without a decision")
-
-// judge takes the store's answer.
+// judge takes the store's answer: what it decided, and what it did not.
 func (p *pass) judge(err error) {
-	if err == nil && (p.decision.Verdict == policy.Unknown || len(p.decision.Results) != len(p.charges) ||
-		p.decision.Verdict == policy.Queued && p.queued() < 0) {
-		err = errNoDecision
-	}
+	d := &p.decision
 	if err != nil {
-		p.err = err
-		for _, r := range p.rules {
-			if r.Fail == FailClosed {
-				p.reason, p.rule = respond.StoreUnavailable, r
-				return
-			}
+		p.fail(func(i int) bool { return d.Verdict == policy.Unknown || d.Results[i].Verdict == policy.Unknown }, err)
+	}
+	p.decided = d.Verdict != policy.Unknown
+	if p.shut != nil && d.Verdict != policy.Refused {
+		if p.decided {
+			p.giveBack(p.request.Context())
+			p.decided = false
 		}
+		p.reason, p.rule = respond.StoreUnavailable, p.shut
 		return
 	}
-	p.decided = true
-	if p.decision.Verdict != policy.Refused {
+	if d.Verdict != policy.Refused {
 		return
 	}
+	p.learnBlocks()
 	b := p.decision.Binding()
 	st := respond.Standing{Limit: p.charges[b].Limit, Result: p.decision.Results[b]}
 	p.reason, p.rule = st.Reason(), p.rules[b]
@@ -228,7 +261,7 @@ func (p *pass) judge(err error) {
 
 // refuse gives back what outer limiters took and returns the report to send.
 func (p *pass) refuse() *respond.Report {
-	report := new(respond.Report)
+	report := &respond.Report{Details: asksDetails(p.style, p.request)}
 	switch {
 	case p.ledger == nil:
 	case p.byCost:
@@ -265,10 +298,14 @@ func (p *pass) undo() {
 	if p.decided && p.decision.Verdict != policy.Refused {
 		p.giveBack(p.request.Context())
 	}
+	if p.local != nil {
+		p.local.undo()
+	}
 }
 
 // tell reports how the request stands with the limits of all limiters.
 func (p *pass) tell(r *respond.Report) {
+	r.Details = asksDetails(p.style, p.request)
 	if p.ledger != nil {
 		p.ledger.tell(r)
 	}
@@ -276,33 +313,47 @@ func (p *pass) tell(r *respond.Report) {
 }
 
 func (p *pass) tellOwn(r *respond.Report) {
+	if p.local != nil {
+		p.local.tellOwn(r)
+	}
 	if !p.decided {
 		return
 	}
 	r.Now = p.decision.Now
 	for i, rule := range p.rules {
+		if p.decision.Results[i].Verdict == policy.Unknown {
+			continue // the store failed while it waited
+		}
+		if rule.lockout && p.decision.Results[i].Verdict == policy.Allowed {
+			continue // nobody needs to know how often he may fail
+		}
 		r.Standings = append(r.Standings, respond.Standing{})
 		st := &r.Standings[len(r.Standings)-1]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
+		st.Cost, st.Parts = p.total(i), p.partsOf(i)
+		if asked := p.charges[i].Units; asked != st.Cost && st.Limit.Lease() == 0 {
+			st.Result = settled(st.Limit, st.Result, r.Now, asked, st.Cost)
+		}
 	}
 }
 
 // took tells whether the pass took the charge.
 func (p *pass) took(c *policy.Charge) bool {
 	for i := range p.charges {
-		if d := &p.charges[i]; d.SameState(c) && d.Limit == c.Limit {
+		if d := &p.charges[i]; d.SameState(c) && d.Limit.Whole() == c.Limit.Whole() {
 			return true
 		}
 	}
 	return false
 }
 
-// setCost sets what the charges of a rule should have taken, and tells whether it
-// has any.
-func (p *pass) setCost(rule string, total int64) (any bool) {
+// setCost sets what the charges of a rule should have taken, at least its
+// minimum, and tells whether it has any.
+func (p *pass) setCost(rule string, total int64, parts Costs) (any bool) {
 	for i, r := range p.rules {
 		if r.Name == rule {
-			p.setTotal(i, total)
+			p.setTotal(i, max(total, r.MinCost))
+			p.setParts(i, p.settledParts(i, total, parts))
 			any = true
 		}
 	}
@@ -314,10 +365,20 @@ func (p *pass) setTotal(i int, total int64) {
 	if p.totals == nil {
 		p.totals = make([]int64, len(p.charges))
 		for i := range p.charges {
-			p.totals[i] = p.charges[i].Units
+			if !p.rules[i].lockout { // of those it was a try
+				p.totals[i] = p.charges[i].Units
+			}
 		}
 	}
 	p.totals[i] = total
+}
+
+// total returns what the i-th charge should have taken.
+func (p *pass) total(i int) int64 {
+	if p.totals == nil {
+		return p.charges[i].Units
+	}
+	return p.totals[i]
 }
 
 // settlements returns what to correct: units, and slots, which come free.
@@ -330,7 +391,7 @@ func (p *pass) settlements(units, slots bool) []policy.Settlement {
 			if !slots || c.Units == 0 {
 				continue
 			}
-		case !units || p.totals == nil || p.totals[i] == c.Units:
+		case !units || p.totals == nil, p.totals[i] == c.Units && (p.totals[i] == 0 || !p.rules[i].lockout):
 			continue
 		default:
 			total = p.totals[i]
@@ -373,6 +434,7 @@ func (p *pass) settle(ctx context.Context) {
 	if units := p.totals != nil && !p.settled; p.decided && (units || p.slots) {
 		p.limiter.settle(ctx, p.ticket, p.settlements(units, p.slots))
 	}
+	p.clear(ctx)
 	p.watchQuotas()
 }
 
@@ -384,7 +446,9 @@ func (p *pass) giveBack(ctx context.Context) bool {
 	for i := range p.charges {
 		p.setTotal(i, 0)
 	}
-	return p.limiter.settle(ctx, p.ticket, p.settlements(!p.settled, true))
+	ok := p.limiter.settle(ctx, p.ticket, p.settlements(!p.settled, true))
+	p.totals = nil // what was asked is told
+	return ok
 }
 
 // giveBackResults corrects the results for units that were given back. The store
@@ -401,25 +465,8 @@ func (p *pass) giveBackResults() {
 			}
 			continue
 		}
-		r.Used = max(0, r.Used-c.Units)
-		r.Remaining = max(0, r.Capacity-r.Used)
-		switch {
-		case r.Used == 0:
-			r.ResetAfter, r.NextAfter = 0, 0
-		case c.Limit.Algorithm() == policy.AlgorithmTokenBucket:
-			r.ResetAfter = max(0, r.ResetAfter-refill(c.Limit, c.Units))
-		}
+		*r = settled(c.Limit, *r, p.decision.Now, c.Units, 0)
 	}
-}
-
-// refill returns how long a bucket takes for the units.
-func refill(l policy.Limit, units int64) time.Duration {
-	hi, lo := bits.Mul64(uint64(units), uint64(l.Window()))
-	if hi >= uint64(l.N()) {
-		return 1<<63 - 1
-	}
-	q, _ := bits.Div64(hi, lo, uint64(l.N()))
-	return time.Duration(min(q, 1<<63-1))
 }
 
 // announce emits the events of the decision.
@@ -431,15 +478,19 @@ func (p *pass) announce() {
 		e.Kind, e.Reason = Abandoned, ""
 	case p.reason != "":
 		e.Kind = Refused
-	case p.err != nil:
+	case p.open != nil:
 		e.Kind = Bypassed
+	case p.local != nil:
+		e.Kind = Localized
 	case p.decided:
 		e.Kind = Allowed
 	default:
 		return
 	}
-	if p.decided {
-		p.announceOverflow()
+	l.health.count(p)
+	by := p.bound()
+	if by.decided {
+		by.announceOverflow()
 	}
 	if l.observe == nil && !alarming(&e) {
 		return
@@ -447,9 +498,14 @@ func (p *pass) announce() {
 	if p.rule != nil {
 		e.Rule = p.rule.Name
 	}
-	if p.decided && !p.byCost {
-		b := p.decision.Binding()
-		e.Rule, e.Limit = p.rules[b].Name, p.charges[b].Limit
+	switch {
+	case e.Kind == Bypassed:
+		if p.decided || p.local != nil { // else it was all of them
+			e.Rule = p.open.Name
+		}
+	case by.decided && !p.byCost:
+		b := by.decision.Binding()
+		e.Rule, e.Limit, e.Reduced = by.rules[b].Name, by.charges[b].Limit, by.decision.Results[b].Reduced
 	}
 	l.emit(e)
 }

@@ -43,11 +43,16 @@ func (p *pass) queue() {
 		p.decision.Results[i], p.decision.Verdict = result, policy.Allowed
 	case err == nil, errors.Is(err, context.DeadlineExceeded) && ctx.Err() != nil:
 		p.leave(i, expected)
-	case rule.Fail == FailClosed:
-		p.giveBack(client)
-		p.err, p.decided, p.reason, p.rule = err, false, respond.StoreUnavailable, rule
 	default:
-		p.err, p.decision.Verdict = err, policy.Allowed
+		p.err = err
+		p.failOne(i)
+		if p.shut != nil {
+			p.giveBack(client)
+			p.decided, p.reason, p.rule = false, respond.StoreUnavailable, rule
+			return
+		}
+		// What is left of its place is given back with all else.
+		p.decision.Verdict, p.decision.Results[i].Verdict = policy.Allowed, policy.Unknown
 	}
 }
 
@@ -79,14 +84,7 @@ func (p *pass) age(d time.Duration) {
 const maxRequeues = 3
 
 // queued returns which charge waits, or -1.
-func (p *pass) queued() int {
-	for i := range p.decision.Results {
-		if p.decision.Results[i].Verdict == policy.Queued {
-			return i
-		}
-	}
-	return -1
-}
+func (p *pass) queued() int { return queuedIn(&p.decision) }
 
 // requeue asks for a place again. The request's other charges are held on.
 func (p *pass) requeue(charge *policy.Charge) (policy.Result, error) {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -108,8 +109,8 @@ func Example_points() {
 	call(r, "POST", "/graphql", "X-Account", "acme")
 	call(r, "POST", "/graphql", "X-Account", "acme")
 	// Output:
-	// POST /graphql: 200, 960 of 1000 left
-	// POST /graphql: 200, 820 of 1000 left
+	// POST /graphql: 200, 860 of 1000 left
+	// POST /graphql: 200, 720 of 1000 left
 }
 
 func Example_quotas() {
@@ -222,6 +223,76 @@ func Example_style() {
 	// GET /: 429, 0 of 1 left
 }
 
+func Example_endpoints() {
+	client := apiKey
+	table := ratelimit.Must(ratelimit.New(ratelimit.Config{FoldCase: true, Rules: []ratelimit.Rule{
+		{Name: "general", Except: []string{"/api/public/", "/api/auth/"}, Key: client, Limits: []policy.Limit{policy.PerMinute(120)}},
+		{Name: "writes", On: []string{"POST,PUT,DELETE /"}, Key: client, Limits: []policy.Limit{policy.PerMinute(60)}},
+		{Name: "bookings", On: []string{"/api/spaces/bookings/"}, Key: client, Limits: []policy.Limit{policy.PerMinute(10)}},
+		{Name: "push", On: []string{"/{any...}/bigquery/pushall/"}, Key: client, Limits: []policy.Limit{policy.TokenBucket(1, 12*time.Minute)}},
+	}}))
+	defer table.Close()
+	h := table.Handler(http.HandlerFunc(items))
+	call(h, "GET", "/api/spaces/users", "X-API-Key", "alice")
+	call(h, "POST", "/api/spaces/users", "X-API-Key", "alice")
+	call(h, "GET", "/API/Spaces//Bookings/7", "X-API-Key", "alice")
+	call(h, "GET", "/api/v2/bigquery/pushall", "X-API-Key", "alice")
+	call(h, "GET", "/api/public/x", "X-API-Key", "alice")
+	// Output:
+	// GET /api/spaces/users: 200, 119 of 120 left
+	// POST /api/spaces/users: 200, 118 of 120 left
+	// GET /API/Spaces//Bookings/7: 200, 9 of 10 left
+	// GET /api/v2/bigquery/pushall: 200, 0 of 1 left
+	// GET /api/public/x: 200,  of  left
+}
+
+func Example_versions() {
+	rules := []ratelimit.Rule{{Name: "per_ip", Key: ratelimit.ClientIP, Limits: []policy.Limit{policy.PerDay(1)}}}
+	router := chi.NewRouter()
+
+	limits := ratelimit.Must(ratelimit.New(ratelimit.Config{
+		Rules: rules,
+		Style: respond.Style{ // what the clients there are were written against
+			Status:       http.StatusConflict,
+			ReasonPhrase: "You must wait before accessing this url again.",
+			Fields:       []respond.FieldWriter{},
+			Refusal:      respond.Empty,
+			Header:       http.Header{"Cache-Control": {"no-cache"}, "Pragma": {"no-cache"}, "Expires": {"-1"}},
+		},
+		Styles:   map[string]respond.Style{"2026-01-01": {Fields: []respond.FieldWriter{respond.RateLimit}}},
+		StyleFor: func(r *http.Request) string { return r.Header.Get("API-Version") },
+	}))
+	router.Use(limits.Handler)
+	server := &http.Server{Handler: respond.ReasonPhrases(router)}
+
+	defer limits.Close()
+	router.Get("/", items)
+	for _, version := range []string{"", "", "2026-01-01"} {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.Header.Set("API-Version", version)
+		w := httptest.NewRecorder()
+		server.Handler.ServeHTTP(w, r)
+		fmt.Printf("%d %q\n", w.Code, w.Header().Get("Content-Type"))
+	}
+	// Output:
+	// 200 ""
+	// 409 ""
+	// 429 "application/problem+json"
+}
+
+func Example_fromHTTPRate() {
+	store := memstore.New(memstore.Options{})
+
+	r := chi.NewRouter()
+	r.Use(chimiddleware.ClientIPFromRemoteAddr)
+	r.Use(ratelimit.Config{Name: "api", Store: store}.PerIP(policy.PerMinute(100)))
+	r.Get("/items", items)
+
+	call(r, "GET", "/items")
+	// Output:
+	// GET /items: 200, 99 of 100 left
+}
+
 // Each promise of README's table has limits that are valid together.
 func TestReadmePromises(t *testing.T) {
 	t.Parallel()
@@ -231,18 +302,19 @@ func TestReadmePromises(t *testing.T) {
 		t.Skip(err) // a machine without time zones
 	}
 	for promise, limits := range map[string][]policy.Limit{
-		"1,000 requests in a rolling minute":                 {policy.SlidingLog(1000, time.Minute)},
-		"60 a minute, 600 an hour, 5,000 a day":              {policy.PerMinute(60), policy.PerHour(600), policy.PerDay(5000)},
-		"200 a second, bursts of 400":                        {policy.TokenBucket(200, time.Second).WithBurst(400)},
-		"one every 100 ms, strictly spaced":                  {policy.TokenBucket(1, 100*time.Millisecond)},
-		"10,000 a calendar day, UTC":                         {policy.FixedWindow(10_000, 24*time.Hour)},
-		"1,000 points a minute, at most 5,000 saved up":      {policy.TokenBucket(1000, time.Minute).WithBurst(5000)},
-		"10,000 events in a rolling minute, however batched": {policy.SlidingLog(10_000, time.Minute)},
-		"50 streams at once":                                 {policy.Concurrency(50)},
-		"one export at a time, more are queued":              {policy.Concurrency(1).WithQueue(16, 30*time.Second)},
-		"25,000 a month, from the 15th, in Berlin's time":    {policy.Quota(25_000, policy.Monthly.From(15).In(berlin))},
-		"a volume that is billed, not limited":               {policy.Quota(policy.Unlimited, policy.Monthly)},
-		"5 tries an hour, and trying on keeps the door shut": {policy.SlidingWindow(5, time.Hour).CountRefused()},
+		"1,000 requests in a rolling minute":                               {policy.SlidingLog(1000, time.Minute)},
+		"60 a minute, 600 an hour, 5,000 a day":                            {policy.PerMinute(60), policy.PerHour(600), policy.PerDay(5000)},
+		"200 a second, bursts of 400":                                      {policy.TokenBucket(200, time.Second).WithBurst(400)},
+		"one every 100 ms, strictly spaced":                                {policy.TokenBucket(1, 100*time.Millisecond)},
+		"10,000 a calendar day, UTC":                                       {policy.FixedWindow(10_000, 24*time.Hour)},
+		"1,000 points a minute, at most 5,000 saved up":                    {policy.TokenBucket(1000, time.Minute).WithBurst(5000)},
+		"10,000 events in a rolling minute, however batched":               {policy.SlidingLog(10_000, time.Minute)},
+		"50 streams at once":                                               {policy.Concurrency(50)},
+		"one export at a time, more are queued":                            {policy.Concurrency(1).WithQueue(16, 30*time.Second)},
+		"25,000 a month, from the 15th, in Berlin's time":                  {policy.Quota(25_000, policy.Monthly.From(15).In(berlin))},
+		"a volume that is billed, not limited":                             {policy.Quota(policy.Unlimited, policy.Monthly)},
+		"10 failed logins, then an hour's block, then 4 hours, then a day": {policy.Lockout(10, 15*time.Minute)},
+		"5 tries an hour, and trying on keeps the door shut":               {policy.SlidingWindow(5, time.Hour).CountRefused()},
 	} {
 		assert.NoError(t, policy.ValidateLimits(limits), promise)
 		assert.Contains(t, text, "\n| "+promise+" | `", "README.md has the promise")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 
 	"github.com/stint-go/stint/policy"
 )
@@ -26,6 +27,16 @@ type Rule struct {
 	// Empty means Name.
 	Scope string
 
+	// On says which requests meet the rule, by patterns of http.ServeMux and more:
+	// "POST,PUT /orders/". See [Config.FoldCase] and "Endpoints" in the package's
+	// documentation. A request that any of them matches in any reading meets the
+	// rule. Nil or empty means every request.
+	On []string
+
+	// Except says which requests do not meet the rule all the same, by the same
+	// patterns: those that they match in every reading. Nil means none.
+	Except []string
+
 	// Key says under whose key a request is counted. It is required.
 	Key KeyFunc
 
@@ -36,7 +47,8 @@ type Rule struct {
 	Partition KeyFunc
 
 	// Limits are the rule's limits, all of which must allow. With LimitsFor they
-	// are the default.
+	// are the default. A [policy.Lockout] counts failures: it has a rule of its own,
+	// mostly one of a [Guard].
 	Limits []policy.Limit
 
 	// LimitsFor chooses the limits of a request, as by [ByTier]. A nil slice
@@ -55,20 +67,48 @@ type Rule struct {
 	// corrected with [SetCost].
 	Cost func(*http.Request) (int64, error)
 
+	// Costs says the same part by part, in place of Cost, as by [CostsBy]: a
+	// request takes what the parts add up to. [respond.Points] tells clients of
+	// them. Nil means Cost.
+	Costs *Costing
+
+	// MinCost is the least that a request costs, whatever Cost, Costs, Settle and
+	// [SetCost] say. Among parts, what is missing is called minimum. A request
+	// that Cost or Costs refuses with a [CostError] is charged it too. Zero means
+	// that there is no minimum.
+	MinCost int64
+
 	// Settle says what a request has cost in the end, by its [Outcome], where that
 	// differs from Cost: nothing if the server failed, say, or as much as was
 	// written. It is called when the handler has returned, after any [SetCost],
-	// and corrects the rule's count as that does. Less than zero is zero. Nil
-	// means that the response does not matter.
+	// and corrects the rule's count as that does: also in header fields, if none
+	// were sent. Less than zero is zero. Nil means that the response does not
+	// matter, but for lock-outs: of those it says how many failures there were, and
+	// nil means one if the status is 401 or 403.
 	Settle func(*http.Request, Outcome) int64
 
 	// Skip lets a request pass the rule uncounted, as [Preflight] does for CORS
 	// or an allow-list for partners. Nil means that it skips none.
 	Skip func(*http.Request) bool
 
-	// Fail says what happens when the store fails. All rules of a Limiter are
-	// asked in one call, and fail together: one FailClosed refuses the request.
+	// Fail says what happens when the store fails. The rules of a Limiter are asked
+	// in one call: on one node they fail together. Where a store has several, rules
+	// that can be decided are decided, and each of the others fails as it says: one
+	// FailClosed refuses the request.
 	Fail FailMode
+
+	// Scale reduces the rule's rates and bursts while it is below 1. Nil means
+	// that [Config].Scale alone does.
+	Scale *Scale
+
+	// Critical rules are scaled last by an [Adaptive]: only when all others are at
+	// its floor. A factor that was set by hand makes no difference between them.
+	Critical bool
+
+	guards   bool                  // a Guard's: it locks out
+	optional bool                  // passes a request without key
+	clears   bool                  // forgets failures at a success
+	parts    []func(string) string // of a key: how an operator's are read
 }
 
 // LimitsFunc chooses limits by request, for [Rule.LimitsFor].
@@ -86,15 +126,26 @@ const (
 	// FailClosed refuses the request with 503, Retry-After: 1 and the reason
 	// store_unavailable.
 	FailClosed
+
+	// FailLocal counts in memory until the store is back: this process admits an
+	// equal share of each limit, rounded down, among the [Config.Instances] or as many
+	// as the store has counted. A share that rounds to nothing, or among a number
+	// that is not known yet, is FailClosed. Header fields tell of the share. Slots are
+	// shared too; what holds one of the store's is not counted among them. A Quota
+	// cannot be shared: among Limits it is an error of New, and one that LimitsFor
+	// chooses is FailClosed.
+	FailLocal
 )
 
-// String returns "open" or "closed".
+// String returns "open", "closed" or "local".
 func (m FailMode) String() string {
 	switch m {
 	case FailOpen:
 		return "open"
 	case FailClosed:
 		return "closed"
+	case FailLocal:
+		return "local"
 	}
 	return fmt.Sprintf("FailMode(%d)", uint8(m))
 }
@@ -105,6 +156,10 @@ type rule struct {
 	limiter string
 	scope   policy.Scope
 	hold    meanHold
+	scaled  atomic.Int64 // by how much less than Whole its limits were last
+	lockout bool         // its limits are lock-outs
+
+	on, except []pattern // parsed
 }
 
 // add appends rules to the limiter's.
@@ -114,17 +169,20 @@ func (l *Limiter) add(rules []Rule) error {
 		if err := l.checkRule(&r); err != nil {
 			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
 		}
+		on, except, err := l.patterns(&r)
+		if err != nil {
+			return fmt.Errorf("ratelimit: rule %d (%q): %w", position, r.Name, err)
+		}
 		r.Limits, r.Scope = slices.Clone(r.Limits), cmp.Or(r.Scope, r.Name)
-		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name)})
+		lockout, _ := locksOut(r.Limits)
+		if lockout && r.Settle == nil {
+			r.Settle = settleBy(unauthorized)
+		}
+		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name), lockout: lockout, on: on, except: except})
 	}
-	n := 0
-	for _, r := range l.rules {
-		n += max(1, len(r.Limits))
-	}
-	if n > policy.MaxCharges {
-		return fmt.Errorf("ratelimit: %d limits in one Limiter: write at most %d", n, policy.MaxCharges)
-	}
-	return nil
+	var err error
+	l.matcher, err = newMatcher(l)
+	return err
 }
 
 func (l *Limiter) checkRule(r *Rule) error {
@@ -146,8 +204,19 @@ func (l *Limiter) checkRule(r *Rule) error {
 		return errors.New(`no Key: write one, such as ratelimit.Header("X-API-Key")`)
 	case len(r.Limits) == 0 && r.LimitsFor == nil:
 		return errors.New("no Limits: write at least one, such as policy.PerMinute(60), or LimitsFor")
-	case r.Fail > FailClosed:
-		return fmt.Errorf("mode of failure %s: write FailOpen or FailClosed in Fail", r.Fail)
+	case r.Cost != nil && r.Costs != nil:
+		return errors.New("both Cost and Costs: write one of them")
+	case r.MinCost < 0 || r.MinCost > policy.MaxUnits:
+		return fmt.Errorf("MinCost %d: write one from 0 to %d", r.MinCost, int64(policy.MaxUnits))
+	case r.Fail > FailLocal:
+		return fmt.Errorf("mode of failure %s: write FailOpen, FailClosed or FailLocal in Fail", r.Fail)
+	case r.Fail == FailLocal && slices.ContainsFunc(r.Limits, func(l policy.Limit) bool { return isQuota(&l) }):
+		return errors.New("FailLocal with a Quota, which no process can count alone: write FailOpen or FailClosed, or put the quota into a rule of its own")
+	}
+	if lockout, err := locksOut(r.Limits); err != nil {
+		return err
+	} else if r.guards && !lockout {
+		return errors.New("a guard's limit is no Lockout: write one, such as policy.Lockout(10, 15*time.Minute)")
 	}
 	return policy.ValidateLimits(r.Limits)
 }
@@ -172,6 +241,11 @@ func (r *rule) limitsFor(req *http.Request) ([]policy.Limit, error) {
 	if err := policy.ValidateLimits(limits); err != nil {
 		return nil, fmt.Errorf("ratelimit: rule %q: limits: %w", r.Name, err)
 	}
+	for i := range limits {
+		if isLockout(&limits[i]) != r.lockout {
+			return nil, fmt.Errorf("ratelimit: rule %q: LimitsFor chose %s: the limits of a rule are all Lockouts, its Limits too, or none is", r.Name, limits[i])
+		}
+	}
 	return limits, nil
 }
 
@@ -188,7 +262,7 @@ func (r *rule) keyFor(req *http.Request) (key, partition string, err error) {
 	return key, partition, nil
 }
 
-// costOf returns the units that a request takes.
+// costOf returns the units that a request takes by Cost.
 func (r *rule) costOf(req *http.Request) (int64, error) {
 	if r.Cost == nil {
 		return 1, nil
@@ -196,7 +270,7 @@ func (r *rule) costOf(req *http.Request) (int64, error) {
 	units, err := r.Cost(req)
 	switch {
 	case err != nil:
-		return 0, fmt.Errorf("ratelimit: rule %q: cost: %w", r.Name, err)
+		return max(0, min(units, policy.MaxUnits+1)), fmt.Errorf("ratelimit: rule %q: cost: %w", r.Name, err)
 	case units < 0:
 		return 0, fmt.Errorf("ratelimit: rule %q: cost %d is negative: give units back with SetCost", r.Name, units)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"hash"
 	"net/http"
 	"net/textproto"
@@ -17,6 +18,9 @@ import (
 // SHA-256, in base64url, and the value itself goes nowhere. It is one key
 // wherever it is read, so that Header and [Bearer] of one secret agree.
 //
+// It panics on a name that a server's requests never have among their header fields:
+// Host, Transfer-Encoding, Trailer.
+//
 // A field that is missing or empty is [ErrNoKey]. Several lines with different
 // values are another error, since nobody can tell which of them the rest of
 // the server believes.
@@ -27,6 +31,10 @@ func Header(name string) KeyFunc {
 	name = textproto.CanonicalMIMEHeaderKey(name)
 	if name == "" {
 		panic(`ratelimit: Header(""): write the name of a header field`)
+	}
+	switch name {
+	case "Host", "Transfer-Encoding", "Trailer":
+		panic(fmt.Sprintf("ratelimit: Header(%q): net/http keeps this field out of Request.Header: write a KeyFunc of your own", name))
 	}
 	return func(r *http.Request) (string, error) {
 		value, err := oneValue(r.Header[name])

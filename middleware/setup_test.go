@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 
@@ -96,6 +97,30 @@ func newSpy() *spy {
 	return &spy{Store: memstore.New(memstore.Options{}), tickets: make(map[policy.Ticket]int)}
 }
 
+// fail sets what becomes of takes and peeks from now on; nil means nothing.
+func (s *spy) fail(fault func(context.Context) error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.take = fault
+}
+
+func (s *spy) fault(ctx context.Context) error {
+	s.mu.Lock()
+	fault := s.take
+	s.mu.Unlock()
+	if fault == nil {
+		return nil
+	}
+	return fault(ctx)
+}
+
+// taken returns how many takes there were.
+func (s *spy) taken() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.takes
+}
+
 func (s *spy) Take(ctx context.Context, ticket policy.Ticket, charges []policy.Charge, d *policy.Decision) error {
 	s.mu.Lock()
 	s.takes++
@@ -104,10 +129,8 @@ func (s *spy) Take(ctx context.Context, ticket policy.Ticket, charges []policy.C
 		s.most = max(s.most, charges[i].Units)
 	}
 	s.mu.Unlock()
-	if s.take != nil {
-		if err := s.take(ctx); err != nil {
-			return err
-		}
+	if err := s.fault(ctx); err != nil {
+		return err
 	}
 	return s.Store.Take(ctx, ticket, charges, d)
 }
@@ -116,10 +139,8 @@ func (s *spy) Peek(ctx context.Context, charges []policy.Charge, d *policy.Decis
 	s.mu.Lock()
 	s.peeks++
 	s.mu.Unlock()
-	if s.take != nil {
-		if err := s.take(ctx); err != nil {
-			return err
-		}
+	if err := s.fault(ctx); err != nil {
+		return err
 	}
 	return s.Store.Peek(ctx, charges, d)
 }
@@ -157,6 +178,11 @@ func (e *events) kinds() []ratelimit.Kind {
 		kinds[i] = event.Kind
 	}
 	return kinds
+}
+
+// decisions returns the kinds of the events that are not about the store itself.
+func (e *events) decisions() []ratelimit.Kind {
+	return slices.DeleteFunc(e.kinds(), func(k ratelimit.Kind) bool { return k == ratelimit.StoreLost || k == ratelimit.StoreBack })
 }
 
 func (e *events) last(t *testing.T) ratelimit.Event {

@@ -16,22 +16,24 @@ import (
 func (l *Limiter) Limits() http.Handler { return ShowLimits(nil, l) }
 
 // ShowLimits returns a handler that shows a caller the limits of several
-// Limiters, all but quotas. Shape says what is shown, as encoding/json writes
+// Limiters, all but quotas and lock-outs. Shape says what is shown, as encoding/json writes
 // it; nil means, by limiter and rule,
 //
 //	{"sessions":{"per_key":{"limit":30,"remaining":60},"per_workspace":{"limit":200,"remaining":400}}}
 //
+// A limit that a [Scale] has reduced shows that, and its whole number as "whole".
 // A rule that has several limits has an entry for each, named "rule/limit".
 //
-// The caller is whoever the rules' keys say. Rules that it skips are not shown,
-// and costs are not asked. No limit is spent, so that the handler answers a
+// The caller is whoever the rules' keys say. Rules that it skips are not shown, nor
+// those that the request to this handler does not meet, by On and Except: to show
+// them, put the endpoint's path in the request's URL. Costs are not asked. No limit is spent, so that the handler answers a
 // caller that is refused everywhere else: it stands beside the Limiters, not
 // behind them.
 func ShowLimits(shape func(*respond.Report) any, limiters ...*Limiter) http.Handler {
 	if shape == nil {
 		shape = shapeLimits
 	}
-	return show(limiters, shape, func(l *policy.Limit) bool { return !isQuota(l) })
+	return show(limiters, shape, func(l *policy.Limit) bool { return !isQuota(l) && !isLockout(l) })
 }
 
 // show returns a handler that shows the limits of a kind.
@@ -73,7 +75,7 @@ func look(w http.ResponseWriter, r *http.Request, report *respond.Report, limite
 	if p.reason != "" {
 		refused := new(respond.Report)
 		refused.Denial = respond.Deny(p.reason, refused)
-		p.limiter.style.Refuse(w, r, refused)
+		p.limiter.styleOf(r).Refuse(w, r, refused)
 		p.announce()
 		return 0
 	}
@@ -90,7 +92,7 @@ func (p *pass) look(limiters []*Limiter, kind func(*policy.Limit) bool) (n int) 
 			break
 		}
 		p.limiter = l // whose fault it is
-		for _, r := range l.rules {
+		for _, r := range p.met(l) {
 			if !p.charge(r, true) {
 				p.rule = r
 				return 0
@@ -106,7 +108,7 @@ func (p *pass) look(limiters []*Limiter, kind func(*policy.Limit) bool) (n int) 
 	if len(p.charges) == 0 {
 		return n
 	}
-	p.judgePeek()
+	p.askPeek()
 	if p.err != nil { // whatever the rules do without a store
 		p.reason = respond.StoreUnavailable
 	}
@@ -116,6 +118,7 @@ func (p *pass) look(limiters []*Limiter, kind func(*policy.Limit) bool) (n int) 
 type limitShown struct {
 	Limit     int64 `json:"limit"`
 	Remaining int64 `json:"remaining"`
+	Whole     int64 `json:"whole,omitempty"` // the limit as it is without its scale
 }
 
 // shapeLimits is the shape of limits that ShowLimits has by default.
@@ -128,7 +131,11 @@ func shapeLimits(r *respond.Report) any {
 			rules = map[string]limitShown{}
 			shown[st.Limiter] = rules
 		}
-		rules[nameOf(r.Standings, i, false)] = limitShown{Limit: st.Result.Limit, Remaining: st.Result.Remaining}
+		one := limitShown{Limit: st.Result.Limit, Remaining: st.Result.Remaining}
+		if st.Limit.IsReduced() {
+			one.Whole = st.Limit.Whole().N()
+		}
+		rules[nameOf(r.Standings, i, false)] = one
 	}
 	return shown
 }

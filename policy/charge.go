@@ -23,8 +23,9 @@ type Charge struct {
 	// key alone, or one key would be counted in two places.
 	Partition string
 
-	// Units is how much is asked. Zero asks for nothing and is always allowed. Of
-	// a concurrency limit a request takes one slot, however many units it asks.
+	// Units is how much is asked. Zero asks for nothing and is always allowed, but
+	// where a [Lockout] blocks. Of a concurrency limit a request takes one slot,
+	// however many units it asks.
 	Units int64
 }
 

@@ -34,11 +34,14 @@ func (d *Decision) Binding() int {
 // RetryAfter returns how long a lone client has to wait until the whole request
 // is admitted: the longest wait of its results. It is 0 if the request was
 // allowed, can never be, or lacks a slot alone: nobody knows when one comes free.
-func (d *Decision) RetryAfter() time.Duration {
-	if b := d.Binding(); b >= 0 {
-		return d.Results[b].RetryAfter
+func (d *Decision) RetryAfter() (longest time.Duration) {
+	for i := range d.Results {
+		if d.Results[i].Verdict == Never {
+			return 0
+		}
+		longest = max(longest, d.Results[i].RetryAfter)
 	}
-	return 0
+	return longest
 }
 
 // Reset empties the decision for n results.

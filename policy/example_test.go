@@ -223,3 +223,39 @@ func ExampleLimit_Usage() {
 	// 2026-11-21 30
 	// 2026-11-20 700
 }
+
+func ExampleLimit_Scaled() {
+	limit := policy.TokenBucket(60, time.Minute).WithBurst(90)
+	half := limit.Scaled(policy.Whole / 2)
+	fmt.Println(half, half.Largest(), half.Whole() == limit)
+
+	state, result := half.Take(policy.State{}, 0, 30)
+	fmt.Println(result.Verdict, result.Remaining)
+	_, result = limit.Take(state, 0, 30) // whole again: what was used stays used
+	fmt.Println(result.Verdict, result.Remaining)
+	// Output:
+	// 30 per minute, burst 45, reduced from 60 90 true
+	// allowed 15
+	// allowed 30
+}
+
+func ExampleLockout() {
+	l := policy.Lockout(3, 15*time.Minute, time.Hour, 24*time.Hour)
+	fmt.Println(l)
+	now := time.Date(2026, 3, 14, 9, 0, 0, 0, time.UTC).UnixMicro()
+	var s policy.State
+	for range 4 {
+		var r policy.Result
+		s, r = l.Take(s, now, 1) // a try
+		fmt.Println(r.Verdict, r.Remaining, r.Blocked, r.RetryAfter.Round(5*time.Minute))
+		if r.Verdict == policy.Allowed {
+			s, _ = l.Settle(s, now, r.Receipt, 1, 1) // a failure
+		}
+	}
+	// Output:
+	// 3 failures per 15 minutes, then blocked for 1h, 1d
+	// allowed 2 false 0s
+	// allowed 1 false 0s
+	// allowed 0 false 0s
+	// refused 0 true 1h0m0s
+}

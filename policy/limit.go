@@ -38,7 +38,7 @@ const (
 // A Limit is how much is allowed: an algorithm and its numbers.
 //
 // Limits are made by constructors ([TokenBucket], [SlidingWindow],
-// [SlidingLog], [FixedWindow], [Quota], [Concurrency] and the shorthands
+// [SlidingLog], [FixedWindow], [Quota], [Concurrency], [Lockout] and the shorthands
 // [PerSecond] to [PerDay]) and refined by methods that return a changed copy. A
 // Limit is an immutable, comparable value, safe for concurrent use. The zero Limit is invalid, and
 // so is one whose numbers are out of bounds: [Limit.Validate] says why.
@@ -50,6 +50,7 @@ type Limit struct {
 	details   unique.Handle[details] // what few decisions need: limits are copied a lot
 	algorithm Algorithm
 	refused   bool // CountRefused
+	reduced   bool // Scaled: details have the whole numbers
 	invalid   bool // details say why
 }
 
@@ -57,10 +58,13 @@ type Limit struct {
 type details struct {
 	name    string
 	problem string // why the limit is invalid
+	n       int64  // whole, of limits that can be scaled
+	burst   int64  // whole, of limits that can be scaled
 	lease   int64  // slots only: microseconds
 	queue   int64  // slots only: how many may wait
 	wait    int64  // slots only: how long, in microseconds
 	period  Period // quotas only
+	blocks  unique.Handle[blocks]
 }
 
 // also returns the limit's details, of which the zero Limit has none.
@@ -82,6 +86,7 @@ const (
 	AlgorithmFixedWindow
 	AlgorithmConcurrency
 	AlgorithmQuota
+	AlgorithmLockout
 )
 
 // String returns the algorithm's name as people write it: "sliding window".
@@ -99,6 +104,8 @@ func (a Algorithm) String() string {
 		return "concurrency"
 	case AlgorithmQuota:
 		return "quota"
+	case AlgorithmLockout:
+		return "lock-out"
 	}
 	return "Algorithm(" + strconv.Itoa(int(a)) + ")"
 }
@@ -116,7 +123,7 @@ func PerHour(n int64) Limit { return SlidingWindow(n, time.Hour) }
 func PerDay(n int64) Limit { return SlidingWindow(n, 24*time.Hour) }
 
 func newLimit(a Algorithm, n int64, window time.Duration) Limit {
-	l := Limit{algorithm: a, n: n, burst: n, window: int64(window / time.Microsecond)}
+	l := Limit{algorithm: a, n: n, burst: n, window: int64(window / time.Microsecond), details: unique.Make(details{n: n, burst: n})}
 	switch {
 	case n < 1 || n > MaxUnits:
 		l.fail("number %d: write one from 1 to %d", n, int64(MaxUnits))
@@ -136,6 +143,7 @@ var defaultNames = [...]string{
 	AlgorithmSlidingWindow: "window",
 	AlgorithmSlidingLog:    "log",
 	AlgorithmFixedWindow:   "fixed",
+	AlgorithmLockout:       "lockout",
 }
 
 // Named returns the limit under another name. State is kept under the names of
@@ -156,8 +164,11 @@ func (l Limit) Named(name string) Limit {
 // twice its capacity, so that a client that goes on knocking stays out longer.
 // Without it, which is the default, a refusal changes nothing.
 func (l Limit) CountRefused() Limit {
-	if l.algorithm == AlgorithmConcurrency {
+	switch l.algorithm {
+	case AlgorithmConcurrency:
 		l.fail("it counts who is inside, and refusals never are: write no CountRefused")
+	case AlgorithmLockout:
+		l.fail("what it refuses changes nothing: write no CountRefused")
 	}
 	l.refused = true
 	return l
@@ -217,8 +228,11 @@ func (l Limit) String() string {
 	if l.algorithm == 0 {
 		return "no limit"
 	}
-	if l.algorithm == AlgorithmConcurrency {
+	switch l.algorithm {
+	case AlgorithmConcurrency:
 		return l.describeConcurrency()
+	case AlgorithmLockout:
+		return l.describeLockout()
 	}
 	s := strconv.FormatInt(l.n, 10) + " per " + longDuration(l.Window())
 	switch l.algorithm {
@@ -232,6 +246,9 @@ func (l Limit) String() string {
 	}
 	if l.refused {
 		s += ", refusals counted"
+	}
+	if l.reduced {
+		s += ", reduced from " + strconv.FormatInt(l.Whole().n, 10)
 	}
 	return s
 }

@@ -27,6 +27,7 @@ func TestLimitString(t *testing.T) {
 		"1 per 12 minutes, fixed window":          policy.FixedWindow(1, 12*time.Minute),
 		"10 per hour, sliding log":                policy.SlidingLog(10, time.Hour),
 		"60 per minute, refusals counted":         policy.PerMinute(60).CountRefused(),
+		"30 per minute, reduced from 60":          policy.PerMinute(60).Scaled(500_000),
 		"2 per second, burst 9, refusals counted": policy.TokenBucket(2, time.Second).WithBurst(9).CountRefused(),
 	} {
 		t.Run(want, func(t *testing.T) {

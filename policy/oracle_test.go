@@ -59,11 +59,13 @@ func (o *oracle) used(at int64) *big.Rat {
 
 // verdict is what a take of n units at an instant has to be answered.
 func (o *oracle) verdict(at, n int64) policy.Verdict {
-	capacity := units(o.limit.Capacity())
+	capacity, used := units(o.limit.Capacity()), o.used(at)
 	switch {
-	case units(n).Cmp(capacity) > 0:
+	case n > o.limit.Whole().Capacity():
 		return policy.Never
-	case n > 0 && new(big.Rat).Add(o.used(at), units(n)).Cmp(capacity) > 0:
+	case n > o.limit.Capacity() && used.Sign() > 0: // a scaled limit has room for it once nothing is used
+		return policy.Refused
+	case n > 0 && n <= o.limit.Capacity() && new(big.Rat).Add(used, units(n)).Cmp(capacity) > 0:
 		return policy.Refused
 	}
 	return policy.Allowed

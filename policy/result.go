@@ -56,6 +56,14 @@ type Result struct {
 	// it in a state that the rule's new keys share.
 	Overflow bool
 
+	// Reduced tells that a charge was Refused for its limit's scale alone: by what
+	// is used, the whole limit would have room ([Limit.Scaled]).
+	Reduced bool
+
+	// Blocked tells that a [Lockout] refuses for the failures there were, until
+	// RetryAfter is over.
+	Blocked bool
+
 	// Limit is the documented number: 60.
 	Limit int64
 
@@ -71,12 +79,12 @@ type Result struct {
 
 	// RetryAfter is how long a client that is alone with its limit has to wait
 	// until the units it asked for are admitted: 0 here. It is exact to the
-	// microsecond, and set for Refused only. For slots it is 0: nobody knows
-	// when one comes free.
+	// microsecond, and set for Refused only. For slots it is 0, since nobody knows
+	// when one comes free, and so it is for a [Lockout] that is full of tries.
 	RetryAfter time.Duration
 
 	// ResetAfter is how long until the bucket is full, or the window ends: 90s.
-	// For a Refused charge it is RetryAfter.
+	// For a Refused charge it is RetryAfter, if that is known.
 	ResetAfter time.Duration
 
 	// NextAfter is how long until Remaining grows by one, if nothing else is
@@ -102,7 +110,7 @@ type Receipt struct {
 
 // Tighter reports whether r binds a client more than s does. A refusal binds
 // more than a place in a queue, and that more than an admission; Never more than
-// any wait, and a longer wait more than a shorter one. Of two admissions the one
+// a block, that more than any wait, and a longer wait more than a shorter one. Of two admissions the one
 // with the smaller share of its capacity left binds, and an [Unlimited] quota
 // binds nobody. On a tie it is false, so that the first of several wins.
 func (r Result) Tighter(s Result) bool {
@@ -110,6 +118,9 @@ func (r Result) Tighter(s Result) bool {
 		return a > b
 	}
 	if r.Verdict == Refused {
+		if r.Blocked != s.Blocked {
+			return r.Blocked
+		}
 		return r.RetryAfter > s.RetryAfter
 	}
 	if r.Limit == Unlimited || s.Limit == Unlimited {

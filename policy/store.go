@@ -22,7 +22,8 @@ import (
 //  6. Charges of one request on the same state are summed first.
 //  7. A limit with CountRefused also charges its own refusals, up to twice its
 //     capacity.
-//  8. Units beyond what a limit can ever hold are Never, without RetryAfter.
+//  8. Units beyond what a limit can ever hold are Never, without RetryAfter. What
+//     a scaled limit can hold is that of the whole one: see [Limit.Scaled].
 //  9. Peek changes nothing, and answers as Take would.
 //  10. Settle never refuses: it may exceed the limit, or give back. It goes into
 //     the window that was charged, and a bucket gives back only what has not
@@ -41,14 +42,13 @@ import (
 //     charges are held, the grant takes the slot, and leaving gives the rest
 //     back. Waiters are admitted in arrival order, are leased like holders, and
 //     are bounded. A request meets at most one queue.
+//  16. A Lockout's failures while blocked change nothing.
 //  17. Changed numbers keep the usage; a changed algorithm or window starts
 //     afresh.
 //  18. Keys are opaque bytes: no key, however odd, collides with another or
 //     leaves its partition; one request's fault never harms another's.
 //  19. A Store is safe for concurrent use, holds no lock across I/O, and stops
 //     its goroutines on Close.
-//
-// Sentence 16 is about lock-outs, which no constructor makes yet.
 type Store interface {
 	// Take asks for the charges and writes what was decided to d. The error is
 	// nil whenever there is a decision, a refusal included. Otherwise nothing is

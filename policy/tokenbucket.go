@@ -2,6 +2,7 @@ package policy
 
 import (
 	"time"
+	"unique"
 )
 
 // TokenBucket allows n units per duration, refilled continuously, and as many
@@ -29,7 +30,9 @@ func (l Limit) WithBurst(b int64) Limit {
 	case b < 1 || b > MaxUnits:
 		l.fail("burst %d: write one from 1 to %d", b, int64(MaxUnits))
 	}
-	l.burst = b
+	d := l.also()
+	d.burst = b
+	l.burst, l.details = b, unique.Make(d)
 	return l.checkDrain()
 }
 

@@ -6,7 +6,8 @@ import "time"
 // admitted it returns the state after, otherwise the state it was given (but
 // for [Limit.CountRefused]), and what to tell the client.
 //
-// Zero units are always admitted and change nothing. Take panics on negative
+// Zero units are always admitted, but by a [Lockout] that blocks, and change
+// nothing. Take panics on negative
 // units; stores refuse those, and invalid limits, at their door. Of a
 // concurrency limit Take takes nothing and answers as Peek: its slots are
 // somebody's, so that [Limit.Enter] takes them.
@@ -73,9 +74,11 @@ func (l *Limit) judge(s *State, now, units int64) (e, used int64, v Verdict) {
 		return e, used, l.judgeConcurrency(s, units)
 	case l.n == Unlimited:
 		return e, used, Allowed
-	case units > l.burst:
+	case units > l.burst && units > l.largest():
 		return e, used, Never
-	case units > 0 && used+units > l.burst:
+	case l.blocked(s):
+		return e, used, Refused
+	case units > 0 && used+min(units, l.burst) > l.burst:
 		return e, used, Refused
 	}
 	return e, used, Allowed
@@ -111,8 +114,12 @@ func (l *Limit) report(s *State, e, used, now, units int64, verdict Verdict, tak
 		r.ResetAfter = wait(now, l.resetAt(s, e, used))
 	}
 	if verdict == Refused {
-		r.RetryAfter = wait(now, l.freeAt(s, e, l.burst-units))
+		if r.Blocked = l.blocked(s); l.algorithm == AlgorithmLockout && !r.Blocked {
+			return r // nobody knows when a try is given back
+		}
+		r.RetryAfter = wait(now, l.freeAt(s, e, max(0, l.burst-units)))
 		r.ResetAfter = r.RetryAfter
+		r.Reduced = l.reduced && used+units <= l.largest()
 	}
 	return r
 }
@@ -133,6 +140,8 @@ func (l Limit) Settle(s State, now int64, receipt Receipt, taken, total int64) (
 	e := l.advance(&s, max(now, receipt.At)) // the store's clock has been there
 	taken, total = min(taken, maxUsed), min(total, maxUsed)
 	switch {
+	case l.algorithm == AlgorithmLockout:
+		settled = l.settleLockout(&s, receipt, taken, total)
 	case taken == total:
 	case l.algorithm == AlgorithmConcurrency:
 	case l.algorithm == AlgorithmTokenBucket:
@@ -186,6 +195,8 @@ func (l *Limit) advance(s *State, now int64) int64 {
 		l.advanceFixedWindow(s, now-e)
 	case AlgorithmQuota:
 		l.advanceQuota(s, now)
+	case AlgorithmLockout:
+		l.advanceLockout(s, now)
 	}
 	s.At = now
 	return e
@@ -199,6 +210,8 @@ func (l *Limit) used(s *State, e int64) int64 {
 		return l.usedTokenBucket(s)
 	case AlgorithmSlidingWindow:
 		return l.usedSlidingWindow(s, e)
+	case AlgorithmLockout:
+		return l.usedLockout(s)
 	default:
 		return s.A
 	}
@@ -206,8 +219,12 @@ func (l *Limit) used(s *State, e int64) int64 {
 
 // add charges units to an advanced state.
 func (l *Limit) add(s *State, e, units int64) {
-	if l.algorithm == AlgorithmSlidingLog {
+	switch l.algorithm {
+	case AlgorithmSlidingLog:
 		l.addSlidingLog(s, units)
+		return
+	case AlgorithmLockout:
+		l.addLockout(s, units)
 		return
 	}
 	s.A = min(s.A+units, maxUsed)
@@ -226,6 +243,8 @@ func (l *Limit) drainedAt(s *State, e int64) int64 {
 		return l.drainedAtFixedWindow(s, e)
 	case AlgorithmQuota:
 		return l.drainedAtQuota(s)
+	case AlgorithmLockout:
+		return l.drainedAtLockout(s)
 	}
 	return s.Until // of a log: that of its last entry
 }
@@ -244,7 +263,7 @@ func (l *Limit) freeAt(s *State, e, room int64) int64 {
 		at = l.freeAtSlidingLog(s, room)
 	case AlgorithmFixedWindow:
 		at = s.At - e + l.window
-	case AlgorithmQuota:
+	case AlgorithmQuota, AlgorithmLockout:
 		at = s.B
 	}
 	return min(at, s.Until)
@@ -258,7 +277,7 @@ func (l *Limit) resetAt(s *State, e, used int64) int64 {
 		return l.freeAt(s, e, 0)
 	case AlgorithmSlidingLog:
 		return l.freeAt(s, e, min(used, l.burst)-1)
-	case AlgorithmQuota:
+	case AlgorithmQuota, AlgorithmLockout:
 		return s.B
 	default:
 		return s.At - e + l.window

@@ -43,6 +43,9 @@ func drawLimit(t *rapid.T, algorithm string) policy.Limit {
 	if rapid.IntRange(0, 3).Draw(t, "refusals") == 0 {
 		l = l.CountRefused()
 	}
+	if rapid.IntRange(0, 2).Draw(t, "scaled") == 0 {
+		l = l.Scaled(rapid.OneOf(rapid.Just(policy.Whole/2), rapid.Int64Range(1, policy.Whole)).Draw(t, "millionths"))
+	}
 	return l
 }
 
@@ -50,6 +53,7 @@ func drawLimit(t *rapid.T, algorithm string) policy.Limit {
 func drawUnits(t *rapid.T, l policy.Limit) int64 {
 	return rapid.OneOf(
 		rapid.Int64Range(0, 3), rapid.Int64Range(0, l.Capacity()+1), rapid.Int64Range(l.Capacity()/2, l.Capacity()),
+		rapid.Int64Range(l.Capacity(), l.Largest()+1),
 	).Draw(t, "units")
 }
 

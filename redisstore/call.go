@@ -78,7 +78,10 @@ func (it *item) slots() bool { return it.limit.algorithm == int64(policy.Algorit
 type limit struct {
 	id, algorithm, counts, n, window, capacity int64
 
+	most int64 // the capacity of the whole limit, if it is reduced
+
 	periods *periods // of a quota
+	blocks  *blocks  // of a lock-out
 }
 
 // An answer is what the script says of a charge.

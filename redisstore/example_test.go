@@ -3,7 +3,12 @@ package redisstore_test
 import (
 	"context"
 	"fmt"
+	"net/http"
+	"time"
 
+	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
+	"github.com/go-chi/httprate"
 	"github.com/redis/go-redis/v9"
 
 	"github.com/stint-go/stint/policy"
@@ -36,4 +41,27 @@ func ExampleOptions_New() {
 	defer client.Close()
 	store := redisstore.Options{Namespace: "staging"}.New(client)
 	defer store.Close()
+}
+
+// A program on httprate that counts in Redis.
+func ExampleCounter() {
+	client := redis.NewClient(&redis.Options{Addr: "127.0.0.1:6379"})
+	defer client.Close()
+	store := redisstore.New(client)
+	defer store.Close()
+	items := func(http.ResponseWriter, *http.Request) {}
+
+	clientIP := func(r *http.Request) (string, error) {
+		return httprate.CanonicalizeIP(chimiddleware.GetClientIP(r.Context())), nil
+	}
+	r := chi.NewRouter()
+	r.Use(chimiddleware.ClientIPFromRemoteAddr)
+	r.Use(httprate.LimitBy(100, time.Minute, clientIP,
+		httprate.WithLimitCounter(&redisstore.Counter{Store: store, Name: "api"}), // new
+	))
+	r.Get("/items", items)
+
+	fmt.Println(len(r.Routes()), "route behind", len(r.Middlewares()), "middlewares")
+	// Output:
+	// 1 route behind 2 middlewares
 }

@@ -2,23 +2,12 @@ package redisstore
 
 import (
 	"context"
-	"crypto/sha1"
-	_ "embed"
-	"encoding/hex"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/stint-go/stint/policy"
 )
-
-//go:embed stint.lua
-var source string
-
-var sourceSHA = func() string {
-	sum := sha1.Sum([]byte(source))
-	return hex.EncodeToString(sum[:])
-}()
 
 // A flight is a group of calls on their way, and the scratch to encode them.
 type flight struct {
@@ -84,14 +73,14 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 	f.index(s, calls)
 
 	b := appendArray(f.body, 0)
-	n := 3 + 6*len(f.table)
+	n := 3 + 7*len(f.table)
 	var now int64
 	if s.now != nil {
 		now = s.now().UnixMicro()
 	}
 	b = appendInt(appendInt(b, now), int64(len(f.table)))
 	for _, l := range f.table {
-		for _, v := range [...]int64{l.id, l.algorithm, l.counts, l.n, l.window, l.capacity} {
+		for _, v := range [...]int64{l.id, l.algorithm, l.counts, l.n, l.window, l.capacity, l.most} {
 			b = appendInt(b, v)
 		}
 		if l.periods != nil {
@@ -99,6 +88,13 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 				b = appendInt(b, v)
 			}
 			n += len(l.periods)
+		}
+		if l.blocks != nil {
+			b = appendInt(b, int64(len(*l.blocks)))
+			for _, v := range *l.blocks {
+				b = appendInt(b, v)
+			}
+			n += 1 + len(*l.blocks)
 		}
 	}
 	b = appendInt(b, int64(len(calls)))
@@ -112,7 +108,7 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 				settled = values + c.ticketIndex
 			}
 			b = appendTicket(appendInt(b, settled), c.ticket)
-			n += 2
+			n += 4
 		}
 		if c.kind == kindSetUsage { // it has one
 			it := &c.items[0]
@@ -141,10 +137,10 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 				case !it.slots():
 				case c.kind == kindTake:
 					b = appendTicket(b, c.ticket)
-					n++
+					n += 3
 				default:
-					b = appendNoTicket(b)
-					n++
+					b = appendTicket(b, policy.Ticket{})
+					n += 3
 				}
 			case kindSettle:
 				for _, v := range [...]int64{list, it.units, it.total, it.receipt.At, it.receipt.A, it.receipt.B} {
@@ -156,7 +152,7 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 				n++
 			case kindRenew:
 				b = appendTicket(appendInt(b, list), it.ticket)
-				n += 2
+				n += 4
 			}
 		}
 	}

@@ -17,6 +17,7 @@ import (
 //	stint{alice}|slots=d05e2b7a9c1 the leases of one concurrency limit if they are
 //	                               many; and the channel of its grants
 //	stint{alice}|ticket=0123…      a settled ticket, for a minute
+//	stint{load}|scale              the factor that is shared as "load"
 //
 // What is in braces is the hash tag, so that all keys of a partition lie in one
 // slot of a cluster. Partition and key are escaped, so that no two of them,

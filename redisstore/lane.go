@@ -234,8 +234,8 @@ func (l *lane) answer(calls []*call, cmd *command, doubt error) {
 
 // foreign is the error of a request that met what is not the store's.
 func (s *Store) foreign(tag string) error {
-	return fmt.Errorf("redisstore: a key under %s{%s} holds something that is not stint's, of another version, or too many states: delete it, or choose another Namespace",
-		s.namespace, tag)
+	return fmt.Errorf("redisstore: %w: a key under %s{%s} holds something that is not stint's, of another version, or too many states: delete it, or choose another Namespace",
+		policy.ErrKey, s.namespace, tag)
 }
 
 // fail ends calls of which nothing is known. A settle, which counts once, is

@@ -7,8 +7,8 @@ import (
 	"github.com/stint-go/stint/policy"
 )
 
-// The script reads a flat MessagePack array of integers and tickets. This is what
-// of the format (msgpack.org, specification) that takes.
+// The script reads a flat MessagePack array of integers. This is what of the
+// format (msgpack.org, specification) that takes.
 
 // appendArray begins an array of n elements. It always takes five bytes, so
 // that n may be filled in later.
@@ -28,8 +28,11 @@ func appendInt(b []byte, v int64) []byte {
 	return binary.BigEndian.AppendUint64(append(b, 0xd3), uint64(v))
 }
 
+// appendTicket appends a ticket's three parts, which the script compares as
+// numbers: 6, 6 and 4 bytes, each exact in a double.
 func appendTicket(b []byte, t policy.Ticket) []byte {
-	return append(append(b, 0xa0|byte(len(t))), t[:]...)
+	high, low := binary.BigEndian.Uint64(t[:8]), binary.BigEndian.Uint64(t[8:])
+	b = appendInt(b, int64(high>>16))
+	b = appendInt(b, int64(high&0xffff<<32|low>>32))
+	return appendInt(b, int64(low&math.MaxUint32))
 }
-
-func appendNoTicket(b []byte) []byte { return append(b, 0xa0) }

@@ -98,6 +98,9 @@ func (c *call) add(s *Store, tag string, charge *policy.Charge) *item {
 	if l.CountsRefused() {
 		it.limit.counts = 1
 	}
+	if l.IsReduced() {
+		it.limit.most = l.Largest()
+	}
 	switch l.Algorithm() {
 	case policy.AlgorithmSlidingLog:
 		it.list = logKey(it.value, charge.ID())
@@ -108,6 +111,8 @@ func (c *call) add(s *Store, tag string, charge *policy.Charge) *item {
 	case policy.AlgorithmQuota:
 		it.period = l.Period()
 		it.limit.periods = s.periodsAt(it.period, s.serverNow())
+	case policy.AlgorithmLockout:
+		it.limit.blocks = s.blocksOf(l)
 	}
 	return it
 }

@@ -29,6 +29,7 @@ type route struct {
 	owned   bool // the cluster client is the store's own
 
 	slots [slots]atomic.Pointer[lane] // of a cluster, as far as known
+	known atomic.Bool                 // the client has learned what the cluster looks like
 
 	mu       sync.Mutex
 	lanes    map[*redis.Client]*lane
@@ -132,6 +133,7 @@ func (r *route) locate(slot int, key string) {
 	client, err := r.cluster.MasterForKey(ctx, key)
 	var l *lane
 	if err == nil {
+		r.known.Store(true)
 		l = r.lane(client)
 		r.slots[slot].Store(l)
 	}

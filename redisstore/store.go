@@ -63,10 +63,14 @@ type Store struct {
 	route   atomic.Pointer[route]
 	retries atomic.Int64 // calls that wait to be sent again
 
-	life     context.Context // ends with Close
-	end      context.CancelFunc
-	ahead    atomic.Int64 // microseconds of the server's clock, before this machine's
-	calendar sync.Map     // of quotas: the periods around now, by policy.Period
+	life      context.Context // ends with Close
+	end       context.CancelFunc
+	ahead     atomic.Int64 // microseconds of the server's clock, before this machine's
+	scaleTurn atomic.Int64 // how often a factor was set: a look from before tells nothing
+	calendar  sync.Map     // of quotas: the periods around now, by policy.Period
+	lockouts  sync.Map     // the blocks of lock-outs, by policy.Limit
+
+	attendance attendance // of processes that share the store
 
 	mu      sync.Mutex // orders begin and Close
 	closed  atomic.Bool
@@ -201,17 +205,7 @@ const maxReplans = 8
 // run sends the plan's calls and waits for all of them, or for the context. On
 // an error, what some of them took is given back, now or when they return.
 func (s *Store) run(ctx context.Context, p *plan) error {
-	deadline, bounded := ctx.Deadline()
-	if limit := time.Now().Add(patience); !bounded || deadline.After(limit) {
-		deadline = limit
-	}
-	for _, c := range p.calls {
-		c.deadline = deadline
-		if c.kind == kindSettle {
-			c.yields, c.deadline = true, time.Now().Add(patience)
-		}
-		p.route.send(c)
-	}
+	p.send(ctx)
 	var err error
 	for i, c := range p.calls {
 		done := false
@@ -237,12 +231,30 @@ func (s *Store) run(ctx context.Context, p *plan) error {
 	return err
 }
 
+// send sends the plan's calls.
+func (p *plan) send(ctx context.Context) {
+	deadline, bounded := ctx.Deadline()
+	if limit := time.Now().Add(patience); !bounded || deadline.After(limit) {
+		deadline = limit
+	}
+	for _, c := range p.calls {
+		c.deadline = deadline
+		if c.kind == kindSettle {
+			c.yields, c.deadline = true, time.Now().Add(patience)
+		}
+		p.route.send(c)
+	}
+}
+
 // conclude writes what the calls of a plan were told to d, and undoes what some
-// partitions took if others refused.
+// partitions took if others refused. Of calls that failed it says nothing.
 func (s *Store) conclude(ctx context.Context, p *plan, kind int64, charges []policy.Charge, d *policy.Decision) {
 	d.Verdict = policy.Allowed
 	var now int64
 	for _, c := range p.calls {
+		if !c.known() {
+			continue
+		}
 		now = max(now, c.now)
 		d.Verdict = max(d.Verdict, policy.Verdict(c.status)) // allowed, queued, refused
 	}
@@ -252,13 +264,16 @@ func (s *Store) conclude(ctx context.Context, p *plan, kind int64, charges []pol
 	}
 	for i := range charges {
 		c := p.calls[p.where[i].call]
+		if !c.known() {
+			continue
+		}
 		item := p.where[i].item
 		d.Results[i] = c.result(item, &charges[c.items[item].first], d.Verdict, kind == kindTake)
 	}
 	if kind == kindTake && d.Verdict == policy.Refused && len(p.calls) > 1 {
 		undo := getPlan(p.route)
 		for _, c := range p.calls {
-			if c.took() {
+			if c.known() && c.took() {
 				undo.calls = append(undo.calls, c.refund())
 			}
 		}

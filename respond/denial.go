@@ -35,6 +35,11 @@ type Denial struct {
 	// a suggestion.
 	RetryAfter time.Duration
 
+	// Reduced tells that every limit that refused did so only because a scale
+	// reduces it: whole, it would have had room. [Style.ReducedStatus] is about
+	// those, and [Problem] says it.
+	Reduced bool
+
 	// Now is the instant of the decision: that of the report, or the local clock
 	// if the store gave none.
 	Now time.Time
@@ -67,12 +72,36 @@ func Deny(reason Reason, r *Report) *Denial {
 	if reason.hasLimit() {
 		d.Standing = *binding
 	}
+	d.Reduced = reason == RateLimitExceeded && reduced(r.Standings)
 	if d.Now.IsZero() {
 		d.Now = time.Now()
 	}
 	d.RetryAfter = retryAfter(reason, binding.Result)
+	if reason == Blocked { // it binds, however long another limit has to be waited for
+		for i := range r.Standings {
+			d.RetryAfter = max(d.RetryAfter, r.Standings[i].Result.RetryAfter)
+		}
+	}
 	d.Detail = detail(reason, d.Standing.Limit)
+	if d.Reduced {
+		d.Detail = strings.TrimSuffix(d.Detail, ".") + ", which is reduced for a while."
+	}
 	return d
+}
+
+// reduced tells whether all limits that refuse do so for their scale alone.
+func reduced(standings []Standing) bool {
+	any := false
+	for i := range standings {
+		switch r := &standings[i].Result; {
+		case r.Verdict <= policy.Queued:
+		case !r.Reduced:
+			return false
+		default:
+			any = true
+		}
+	}
+	return any
 }
 
 // Seconds returns what the Retry-After field says: RetryAfter in whole seconds,
@@ -96,11 +125,15 @@ func (d Denial) RetryAt() time.Time {
 
 // told returns the denial as it is told: with the status that is sent, and up
 // to jitter more to wait.
-func (d Denial) told(instead429 int, jitter time.Duration) *Denial {
+func (d Denial) told(instead429, reduced int, jitter time.Duration) *Denial {
 	if !isErrorStatus(d.Status) {
 		d.Status = d.Reason.Status()
 	}
-	if d.Status == http.StatusTooManyRequests && isErrorStatus(instead429) {
+	switch {
+	case d.Status != http.StatusTooManyRequests:
+	case d.Reduced && isErrorStatus(reduced):
+		d.Status = reduced
+	case isErrorStatus(instead429):
 		d.Status = instead429
 	}
 	if d.RetryAfter > 0 && jitter > 0 {
@@ -153,6 +186,12 @@ func detail(reason Reason, l policy.Limit) string {
 		return "The batch has too many items."
 	case BodyTooLarge:
 		return "The body is too large."
+	case InvalidQuery:
+		return "The request is not a valid GraphQL request."
+	case QueryTooComplex:
+		return "The query is too complex."
+	case UnknownQuery:
+		return "The persisted query is not known."
 	case StoreUnavailable:
 		return "Limits cannot be checked right now."
 	case Misconfigured:

@@ -8,5 +8,6 @@
 //
 // Nothing that a client sends, and no error's text, reaches a header field or
 // a body from here: fields hold numbers, times, and the names of limiters,
-// rules and limits.
+// rules and limits. A cost's parts may have names that depend on the request:
+// [Points] reduces them to characters that mean nothing.
 package respond

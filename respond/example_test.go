@@ -106,6 +106,37 @@ func ExampleStyle_WriteFields() {
 	// X-Ratelimit-Reset-Minute: 2026-01-12T10:31:00Z
 }
 
+// What an older API has always answered: the phrase is said over HTTP/1.1.
+func ExampleReasonPhrases() {
+	style := respond.Style{
+		Status:       http.StatusConflict,
+		ReasonPhrase: "You must wait before accessing this url again.",
+		Fields:       []respond.FieldWriter{},
+		Refusal:      respond.Empty,
+		Header:       http.Header{"Cache-Control": {"no-cache"}, "Pragma": {"no-cache"}, "Expires": {"-1"}},
+	}
+	refuse := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { style.Refuse(w, r, exampleReport()) })
+	server := httptest.NewServer(respond.ReasonPhrases(refuse)) // an http.Server's Handler
+	defer server.Close()
+
+	resp, err := http.Get(server.URL)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer resp.Body.Close()
+	resp.Header.Del("Date")
+	fmt.Println(resp.Proto, resp.Status)
+	showFields(resp.Header)
+	// Output:
+	// HTTP/1.1 409 You must wait before accessing this url again.
+	// Cache-Control: no-cache
+	// Content-Length: 0
+	// Expires: -1
+	// Pragma: no-cache
+	// Retry-After: 12
+}
+
 func ExampleRateLimitDraft11() {
 	h := make(http.Header)
 	respond.RateLimit.WriteFields(h, exampleReport())
@@ -130,6 +161,41 @@ func ExampleFields() {
 	// Ratelimit-Limit: 60
 	// Ratelimit-Remaining: 0
 	// Ratelimit-Reset: 12
+}
+
+func ExamplePoints() {
+	style := respond.Style{
+		Fields:    []respond.FieldWriter{respond.Points{Status: "X-Ratelimit-Status", Details: "X-Ratelimit-Cost-Details"}},
+		DetailsOn: "cost-debug",
+	}
+	var costs respond.Costs
+	costs.Add("session", 10)
+	costs.Add("normal", 50)
+	costs.Add("products", 7)
+	costs.Add("segments", 4)
+	limit, now := policy.TokenBucket(10_000, time.Second), time.Now()
+	_, result := limit.Take(policy.State{}, now.UnixMicro(), costs.Sum())
+	report := &respond.Report{
+		Now:       now,
+		Standings: []respond.Standing{{Rule: "recommendations", Limit: limit, Result: result, Cost: costs.Sum(), Parts: costs}},
+		Details:   true, // the request has a header field, or a parameter, cost-debug
+	}
+	h := http.Header{}
+	style.WriteFields(h, report)
+	showFields(h)
+	// Output:
+	// X-Ratelimit-Cost-Details: session=10,normal=50,products=7,segments=4
+	// X-Ratelimit-Status: {"requestCost":71,"maximumAvailable":10000,"currentlyAvailable":9929,"restoreRate":10000}
+}
+
+func ExampleCosts() {
+	var c respond.Costs
+	c.Add("search", 600)
+	c.Add("facets", 20)
+	c.Add("facets", 30)
+	fmt.Println(c, c.Sum())
+	// Output:
+	// [{search 600} {facets 50}] 650
 }
 
 func ExampleJSON() {

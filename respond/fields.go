@@ -13,7 +13,7 @@ import (
 )
 
 // A FieldWriter tells of limits in header fields, on allowed and on refused
-// responses alike. [Fields] and [RateLimitDraft11] are such.
+// responses alike. [Fields], [RateLimitDraft11] and [Points] are such.
 //
 // WriteFields is called again by an inner limiter, with a report that holds
 // more: it sets fields and never adds to them. It must be safe for concurrent
@@ -227,7 +227,7 @@ type window struct {
 func windowOf(s *Standing) window {
 	unit := s.Limit.Period().Unit()
 	switch {
-	case s.unlimited():
+	case s.unlimited(), s.Limit.Algorithm() == policy.AlgorithmLockout: // blocks are no windows
 		return window{}
 	case unit == "day":
 		return window{length: 24 * time.Hour}

@@ -21,7 +21,8 @@ import (
 //	  "violated-policies": ["per_key"]
 //	}
 //
-// The code is the [Reason]. retry_after is the number of the Retry-After field,
+// The type is temporary-reduced-capacity, and the status still the style's, where
+// a limit refuses only because it is reduced for a while. The code is the [Reason]. retry_after is the number of the Retry-After field,
 // and absent with it. Where the wait is longer than that field can say, as a
 // quota's may be, retry_at is the instant: "2026-12-01T00:00:00Z". violated-policies has the names that [RateLimitDraft11]
 // gives the limits that refused.
@@ -32,6 +33,9 @@ type problem struct{}
 func (problem) Body(r *Report) (contentType string, body []byte) {
 	d := r.Denial
 	kind := problemTypes[d.Reason]
+	if d.Reduced {
+		kind = reducedCapacity
+	}
 	if kind.uri == "" {
 		kind.uri, kind.title = "about:blank", http.StatusText(d.Status)
 	}

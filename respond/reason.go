@@ -19,19 +19,23 @@ const (
 	InvalidBatch        Reason = "invalid_batch"
 	BatchTooLarge       Reason = "batch_too_large"
 	BodyTooLarge        Reason = "body_too_large"
+	InvalidQuery        Reason = "invalid_query"
+	QueryTooComplex     Reason = "query_too_complex"
+	UnknownQuery        Reason = "persisted_query_not_found"
 	StoreUnavailable    Reason = "store_unavailable"
 	Misconfigured       Reason = "misconfigured"
 )
 
 // Status returns the HTTP status that goes with the reason: 413 for
 // [CostTooHigh] and [BodyTooLarge], 400 for [NoKey], [InvalidCost],
-// [InvalidBatch] and [BatchTooLarge], 503 for [StoreUnavailable], 500 for
-// [Misconfigured], and 429 for all others.
+// [InvalidBatch], [BatchTooLarge], [InvalidQuery], [QueryTooComplex] and
+// [UnknownQuery], 503 for [StoreUnavailable], 500 for [Misconfigured], and 429
+// for all others.
 func (r Reason) Status() int {
 	switch r {
 	case CostTooHigh, BodyTooLarge:
 		return http.StatusRequestEntityTooLarge
-	case NoKey, InvalidCost, InvalidBatch, BatchTooLarge:
+	case NoKey, InvalidCost, InvalidBatch, BatchTooLarge, InvalidQuery, QueryTooComplex, UnknownQuery:
 		return http.StatusBadRequest
 	case StoreUnavailable:
 		return http.StatusServiceUnavailable
@@ -44,7 +48,8 @@ func (r Reason) Status() int {
 // hasLimit tells whether a limit is what the reason is about.
 func (r Reason) hasLimit() bool {
 	switch r {
-	case NoKey, InvalidCost, InvalidBatch, BatchTooLarge, BodyTooLarge, StoreUnavailable, Misconfigured:
+	case NoKey, InvalidCost, InvalidBatch, BatchTooLarge, BodyTooLarge, InvalidQuery, QueryTooComplex, UnknownQuery,
+		StoreUnavailable, Misconfigured:
 		return false
 	}
 	return true

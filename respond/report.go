@@ -18,6 +18,10 @@ type Report struct {
 
 	// Denial says why the request was refused. It is nil if it was not.
 	Denial *Denial
+
+	// Details tells that the client asks for them, by what [Style.DetailsOn]
+	// names.
+	Details bool
 }
 
 // A Standing is how a request stands with one limit.
@@ -27,10 +31,19 @@ type Standing struct {
 	Scope   string        // what clients are told of whose count it is; empty means Rule
 	Limit   policy.Limit  // 60 per minute
 	Result  policy.Result // 48 of 60 remaining
+
+	// Cost is what the request costs under the rule, in units: what was asked,
+	// refused or not, or what was settled by now.
+	Cost int64
+
+	// Parts are what the cost is made of, and add up to it. They are nil for a
+	// rule that knows no parts.
+	Parts Costs
 }
 
 // Reason returns why the standing refuses: [CostTooHigh], [QuotaExceeded], for
-// slots [ConcurrencyExceeded] or, if they have a queue, [QueueFull], and otherwise
+// slots [ConcurrencyExceeded] or, if they have a queue, [QueueFull], for a lock-out
+// [Blocked] or, if it is full of tries, [ConcurrencyExceeded], and otherwise
 // [RateLimitExceeded]. It is nothing if it does not refuse.
 func (s *Standing) Reason() Reason {
 	switch s.Result.Verdict {
@@ -43,6 +56,11 @@ func (s *Standing) Reason() Reason {
 		case policy.AlgorithmConcurrency:
 			if length, _ := s.Limit.Queue(); length > 0 {
 				return QueueFull
+			}
+			return ConcurrencyExceeded
+		case policy.AlgorithmLockout:
+			if s.Result.Blocked {
+				return Blocked
 			}
 			return ConcurrencyExceeded
 		}

@@ -1,6 +1,7 @@
 package respond
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/http"
@@ -26,10 +27,27 @@ type Style struct {
 	// were promised it. Most clients do not retry a 409 by themselves.
 	Status int
 
+	// ReasonPhrase is said in the status line in place of "Conflict" or "Too Many
+	// Requests", with that status alone and over HTTP/1.1 alone, if the server's
+	// handler is one of [ReasonPhrases]; that tells what it does. At most 200
+	// printable ASCII characters. Empty means the standard phrase.
+	ReasonPhrase string
+
+	// ReducedStatus is sent instead where a client is refused only because limits
+	// are reduced for a while ([Denial].Reduced): zero for Status, or 503, as the
+	// IETF's draft has it. A 503 may take the server out of a load balancer's
+	// rotation.
+	ReducedStatus int
+
 	// ExposeFields lets scripts of web pages read the fields, and Retry-After,
 	// across origins: their names are added to Access-Control-Expose-Headers. A
 	// CORS middleware has to stand outside the limiter.
 	ExposeFields bool
+
+	// DetailsOn names a header field, and a query parameter, by which a client
+	// asks for details, such as the parts of its request's cost: it is there,
+	// whatever it says. Empty means that nobody gets them. See [Points].
+	DetailsOn string
 
 	// Header has further fields of refused responses. It may say a Cache-Control
 	// of its own; without that, refusals say no-store.
@@ -50,8 +68,18 @@ func (s *Style) Validate() error {
 	switch {
 	case s.Status != 0 && s.Status != http.StatusTooManyRequests && s.Status != http.StatusConflict:
 		return fmt.Errorf("respond: Status %d: write 429, or 409 for clients that were promised it", s.Status)
+	case s.ReducedStatus != 0 && s.ReducedStatus != http.StatusServiceUnavailable:
+		return fmt.Errorf("respond: ReducedStatus %d: write zero, or 503", s.ReducedStatus)
 	case s.RetryJitter < 0:
 		return fmt.Errorf("respond: RetryJitter %v: write zero or more: a client is never called back too early", s.RetryJitter)
+	}
+	for i := range len(s.DetailsOn) {
+		if !isTokenChar(s.DetailsOn[i]) {
+			return fmt.Errorf("respond: DetailsOn %.80q: write letters, digits and hyphens", s.DetailsOn)
+		}
+	}
+	if err := checkPhrase(s.ReasonPhrase); err != nil {
+		return err
 	}
 	if err := validate(s.Refusal); err != nil {
 		return err
@@ -138,6 +166,9 @@ func (s *Style) Refuse(w http.ResponseWriter, req *http.Request, r *Report) {
 		h["Content-Type"] = []string{contentType}
 	}
 	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if s.ReasonPhrase != "" && r.Denial.Status == cmp.Or(s.Status, http.StatusTooManyRequests) {
+		announcePhrase(w, r.Denial.Status, s.ReasonPhrase)
+	}
 	w.WriteHeader(r.Denial.Status)
 	if len(body) > 0 && (req == nil || req.Method != http.MethodHead) {
 		// An error means that the client has gone.
@@ -154,7 +185,7 @@ func (s *Style) told(r *Report) *Report {
 	if d == nil {
 		d = Deny("", r)
 	}
-	return &Report{Now: r.Now, Standings: r.Standings, Denial: d.told(s.Status, s.RetryJitter)}
+	return &Report{Now: r.Now, Standings: r.Standings, Details: r.Details, Denial: d.told(s.Status, s.ReducedStatus, s.RetryJitter)}
 }
 
 var (

@@ -126,7 +126,7 @@ func (s *Store) locate(charges []policy.Charge, asks []ask) (short bool) {
 		}
 		a.slot = sh.find(asks[a.named].head, &a.name, a.id)
 		l := &charges[i].Limit
-		if a.slot == none && a.units > 0 && (a.units <= l.Capacity() || slotted(l) || l.N() == policy.Unlimited) {
+		if a.slot == none && a.units > 0 && (a.units <= l.Largest() || slotted(l) || l.N() == policy.Unlimited) {
 			a.fresh, fresh = true, true
 			sh.fresh++
 			short = short || sh.states+sh.fresh > sh.limit

@@ -44,6 +44,7 @@ type Store struct {
 	shift    int // of a hash, to its shard
 	closed   atomic.Bool
 	overflow overflow
+	scales   scales
 }
 
 var _ policy.Store = (*Store)(nil)

@@ -39,7 +39,7 @@ func Run(t *testing.T, h Harness) {
 func Cases() []Case {
 	cases := slices.Concat(
 		jointCases, apartCases, clockCases, waitCases, sumCases, penaltyCases, neverCases, peekCases,
-		settleCases, leaveCases, lifetimeCases, errorCases, absenceCases, leaseCases, queueCases, waitingCases, numbersCases, keyCases,
+		settleCases, leaveCases, lifetimeCases, errorCases, absenceCases, leaseCases, queueCases, waitingCases, lockoutCases, numbersCases, scaleCases, keyCases,
 		concurrencyCases, quotaCases,
 	)
 	for i := range cases {

@@ -100,6 +100,22 @@ var mutants = map[string]struct {
 			return r
 		}
 	}},
+	"says never of what only the whole limit holds": {[]int{5, 8}, true, func(c *counts) {
+		c.peek = func(l policy.Limit, s policy.State, now, units int64) policy.Result {
+			r := l.Peek(s, now, units)
+			if l.IsReduced() && units > l.Capacity() {
+				r.Verdict, r.RetryAfter, r.Reduced = policy.Never, 0, false
+			}
+			return r
+		}
+		c.take = func(l policy.Limit, s policy.State, now, units int64) (policy.State, policy.Result) {
+			after, r := l.Take(s, now, units)
+			if l.IsReduced() && units > l.Capacity() {
+				return s, c.peek(l, s, now, units)
+			}
+			return after, r
+		}
+	}},
 	"takes when asked to peek":         {[]int{9}, true, func(c *counts) { c.quirk.peekCommits = true }},
 	"settles as often as it is told":   {[]int{10}, true, func(c *counts) { c.quirk.settleForever = true }},
 	"forgets tickets after 30 seconds": {[]int{10}, false, func(c *counts) { c.quirk.ticketSeconds = 30 }},
@@ -539,7 +555,7 @@ func TestSlotMutants(t *testing.T) {
 					t.Logf("%s: %v", want, err)
 				}
 			}
-			const ops = 10_000
+			const ops = 20_000
 			if m.random && storetest.Random(t, 1, ops, h) == nil {
 				t.Errorf("%d random operations do not notice", ops)
 			}
@@ -567,8 +583,11 @@ func TestMutants(t *testing.T) {
 				if !slices.Contains(m.sentences, c.Number) || slices.Contains(noticed, c.Number) {
 					continue
 				}
-				if err := c.Check(t, h); err != nil && !errors.Is(err, storetest.ErrNotApplicable) {
-					noticed = append(noticed, c.Number)
+				for range 5 { // what depends on how goroutines meet may take some tries
+					if err := c.Check(t, h); err != nil && !errors.Is(err, storetest.ErrNotApplicable) {
+						noticed = append(noticed, c.Number)
+						break
+					}
 				}
 			}
 			if !slices.Equal(noticed, m.sentences) {

@@ -50,7 +50,7 @@ func newWorld(src source, partitioned bool) *world {
 	}
 	w.scopes = []policy.Scope{policy.NewScope("random", "a"), policy.NewScope("random", "b"), {}}[:1+w.pick("scopes", w.most(3))]
 	for range 1 + w.pick("limits", w.most(6)) {
-		a := policy.Algorithm(1 + w.pick("algorithm", int64(policy.AlgorithmQuota)))
+		a := policy.Algorithm(1 + w.pick("algorithm", int64(policy.AlgorithmLockout)))
 		if w.crowd && len(w.limits) == 0 {
 			a = policy.AlgorithmConcurrency
 		}
@@ -128,19 +128,34 @@ func (w *world) limit(a policy.Algorithm, window time.Duration) policy.Limit {
 		l = policy.SlidingLog(w.number(policy.MaxLog), window)
 	case policy.AlgorithmConcurrency:
 		return w.slots()
+	case policy.AlgorithmLockout:
+		return w.lockout(window)
 	default:
 		l = policy.FixedWindow(w.number(policy.MaxUnits), window)
 	}
 	if w.pick("count refused", 3) == 2 {
 		l = l.CountRefused()
 	}
+	if w.pick("scaled", 3) == 2 {
+		l = l.Scaled(w.factor())
+	}
 	return l
+}
+
+// factor picks what a limit is scaled by, in millionths.
+func (w *world) factor() int64 {
+	factors := []int64{policy.Whole / 2, policy.Whole, 1, policy.Whole - 1, policy.Whole / 3, policy.Whole / 10}
+	return factors[w.pick("factor", int64(len(factors)))]
 }
 
 // change gives a limit other numbers.
 func (w *world) change() {
 	i := w.pick("limit", int64(len(w.limits)))
 	l := &w.limits[i]
+	if scaled := l.Scaled(w.factor()); scaled != *l && w.pick("scale it", 2) == 1 {
+		*l = scaled
+		return
+	}
 	if l.Algorithm() == policy.AlgorithmQuota {
 		*l = w.quota(l.Period()).Named(l.Name())
 		return
@@ -172,6 +187,9 @@ func (w *world) units(l policy.Limit, room int64) int64 {
 	if l.N() == policy.Unlimited {
 		return w.someUnits()
 	}
+	if l.IsReduced() && w.pick("beyond the scale", 4) == 3 {
+		return l.Capacity() + w.pick("up to the whole", l.Largest()-l.Capacity()+1)
+	}
 	switch w.pick("units", 24) {
 	default:
 		return 1 + w.pick("few", min(3, l.Capacity()))
@@ -184,11 +202,11 @@ func (w *world) units(l policy.Limit, room int64) int64 {
 	case 20:
 		return room + 1
 	case 21:
-		return l.Capacity()
+		return []int64{l.Capacity(), l.Largest()}[w.pick("whole", 2)]
 	case 22:
 		return 0
 	case 23:
-		return []int64{l.Capacity() + 1, policy.MaxUnits + 1, 1 << 53, math.MaxInt64}[w.pick("too many", 4)]
+		return []int64{l.Largest() + 1, policy.MaxUnits + 1, 1 << 53, math.MaxInt64}[w.pick("too many", 4)]
 	}
 }
 

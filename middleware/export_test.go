@@ -1,0 +1,34 @@
+package middleware
+
+import "net/http"
+
+// Met returns the names of the rules that a request meets.
+func (l *Limiter) Met(r *http.Request) []string {
+	p := l.newPass(r, nil)
+	defer p.free()
+	names := []string{}
+	for _, rule := range p.met(l) {
+		names = append(names, rule.Name)
+	}
+	return names
+}
+
+// Matching returns a function that counts the rules that a request meets.
+func (l *Limiter) Matching() func(*http.Request) int {
+	p := l.newPass(nil, nil)
+	return func(r *http.Request) int {
+		p.request = r
+		return len(p.met(l))
+	}
+}
+
+// Work counts the segments that matching a request looks at, and for
+// how many nodes at once it makes room.
+func (l *Limiter) Work(r *http.Request) (segments, nodes int) {
+	p := &pass{request: r}
+	p.met(l)
+	return int(p.matching.steps), max(cap(p.matching.at), cap(p.matching.next))
+}
+
+// ForgetWarnings lets the process warn again of what it warns of once.
+func ForgetWarnings() { warnedOfForwarding.Store(false) }

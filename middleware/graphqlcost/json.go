@@ -1,0 +1,328 @@
+package graphqlcost
+
+import (
+	"errors"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// maxJSONNesting is how deep a request's JSON may nest.
+const maxJSONNesting = 128
+
+var errNotJSON = errors.New("it is not JSON, or nests too deeply")
+
+// checkJSON tells whether a text is one JSON value, by the grammar of RFC 8259.
+// What reads values afterwards relies on it.
+func checkJSON(text string) error {
+	at, ok := jsonValue(text, space(text, 0), maxJSONNesting)
+	if !ok || space(text, at) != len(text) {
+		return errNotJSON
+	}
+	return nil
+}
+
+// jsonValue returns where the value that begins at a place ends.
+func jsonValue(s string, at, depth int) (end int, ok bool) {
+	if at >= len(s) || depth < 0 {
+		return at, false
+	}
+	switch c := s[at]; c {
+	case '"':
+		return jsonString(s, at)
+	case '{', '[':
+		return jsonItems(s, at, depth)
+	case 't':
+		return at + 4, strings.HasPrefix(s[at:], "true")
+	case 'f':
+		return at + 5, strings.HasPrefix(s[at:], "false")
+	case 'n':
+		return at + 4, strings.HasPrefix(s[at:], "null")
+	}
+	return jsonNumber(s, at)
+}
+
+// jsonItems reads an object or an array.
+func jsonItems(s string, at, depth int) (end int, ok bool) {
+	isObject := s[at] == '{'
+	closing := byte(']')
+	if isObject {
+		closing = '}'
+	}
+	at = space(s, at+1)
+	if at < len(s) && s[at] == closing {
+		return at + 1, true
+	}
+	for {
+		if isObject {
+			if at >= len(s) || s[at] != '"' {
+				return at, false
+			}
+			if at, ok = jsonString(s, at); !ok {
+				return at, false
+			}
+			if at = space(s, at); at >= len(s) || s[at] != ':' {
+				return at, false
+			}
+			at = space(s, at+1)
+		}
+		if at, ok = jsonValue(s, at, depth-1); !ok {
+			return at, false
+		}
+		if at = space(s, at); at >= len(s) {
+			return at, false
+		}
+		switch s[at] {
+		case closing:
+			return at + 1, true
+		case ',':
+			at = space(s, at+1)
+		default:
+			return at, false
+		}
+	}
+}
+
+func jsonString(s string, at int) (end int, ok bool) {
+	for at++; at < len(s); at++ {
+		switch c := s[at]; {
+		case c == '"':
+			return at + 1, true
+		case c < ' ':
+			return at, false
+		case c != '\\':
+		case at+1 >= len(s):
+			return at, false
+		case s[at+1] == 'u':
+			if at+6 > len(s) {
+				return at, false
+			}
+			for i := at + 2; i < at+6; i++ {
+				if c := s[i]; (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'f') {
+					return at, false
+				}
+			}
+			at += 5
+		case strings.IndexByte(`"\/bfnrt`, s[at+1]) < 0:
+			return at, false
+		default:
+			at++
+		}
+	}
+	return at, false
+}
+
+func jsonNumber(s string, at int) (end int, ok bool) {
+	if at < len(s) && s[at] == '-' {
+		at++
+	}
+	whole := digits(s, at)
+	if whole == at || s[at] == '0' && whole > at+1 {
+		return at, false
+	}
+	if at = whole; at < len(s) && s[at] == '.' {
+		fraction := digits(s, at+1)
+		if fraction == at+1 {
+			return at, false
+		}
+		at = fraction
+	}
+	if at < len(s) && (s[at] == 'e' || s[at] == 'E') {
+		at++
+		if at < len(s) && (s[at] == '+' || s[at] == '-') {
+			at++
+		}
+		exponent := digits(s, at)
+		if exponent == at {
+			return at, false
+		}
+		at = exponent
+	}
+	return at, true
+}
+
+func digits(s string, at int) int {
+	for at < len(s) && '0' <= s[at] && s[at] <= '9' {
+		at++
+	}
+	return at
+}
+
+func space(s string, at int) int {
+	for at < len(s) && (s[at] == ' ' || s[at] == '\n' || s[at] == '\t' || s[at] == '\r') {
+		at++
+	}
+	return at
+}
+
+// unquoted returns what a JSON string says. Halves of surrogate pairs that stand
+// alone become U+FFFD, as they do in encoding/json.
+func unquoted(quoted string) string {
+	inner := quoted[1 : len(quoted)-1]
+	next := strings.IndexByte(inner, '\\')
+	if next < 0 {
+		return inner
+	}
+	out := make([]byte, 0, len(inner))
+	for ; next >= 0; next = strings.IndexByte(inner, '\\') {
+		out = append(out, inner[:next]...)
+		c := inner[next+1]
+		inner = inner[next+2:]
+		switch c {
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			var r rune
+			r, inner = hexRune(inner)
+			if utf16.IsSurrogate(r) {
+				pair := utf8.RuneError
+				if strings.HasPrefix(inner, `\u`) {
+					low, rest := hexRune(inner[2:])
+					if pair = utf16.DecodeRune(r, low); pair != utf8.RuneError {
+						inner = rest
+					}
+				}
+				r = pair
+			}
+			out = utf8.AppendRune(out, r)
+		default:
+			out = append(out, c)
+		}
+	}
+	return string(append(out, inner...))
+}
+
+func hexRune(s string) (rune, string) {
+	n, _ := strconv.ParseUint(s[:4], 16, 16)
+	return rune(n), s[4:]
+}
+
+// A value is a value as JSON, which is known to be valid but for this: $3 stands
+// for the fourth variable. The empty value is none at all.
+type value string
+
+const null value = "null"
+
+// members calls yield with each member of an object until it is false.
+func (v value) members(yield func(name string, member value) bool) {
+	if v == "" || v[0] != '{' {
+		return
+	}
+	s := string(v)
+	for at := space(s, 1); s[at] != '}'; {
+		end := valueEnd(s, at)
+		name := unquoted(s[at:end])
+		at = space(s, space(s, end)+1) // past the colon
+		end = valueEnd(s, at)
+		if !yield(name, value(s[at:end])) {
+			return
+		}
+		if at = space(s, end); s[at] == ',' {
+			at = space(s, at+1)
+		}
+	}
+}
+
+// items calls yield with each item of an array until it is false.
+func (v value) items(yield func(value) bool) {
+	if v == "" || v[0] != '[' {
+		return
+	}
+	s := string(v)
+	for at := space(s, 1); s[at] != ']'; {
+		end := valueEnd(s, at)
+		if !yield(value(s[at:end])) {
+			return
+		}
+		if at = space(s, end); s[at] == ',' {
+			at = space(s, at+1)
+		}
+	}
+}
+
+// A class is what a byte is to valueEnd.
+type class uint8
+
+const (
+	inside class = iota
+	opening
+	closing
+	quote
+	separating
+)
+
+var classes = [256]class{
+	'{': opening, '[': opening, '}': closing, ']': closing, '"': quote,
+	',': separating, ':': separating, ' ': separating, '\n': separating, '\t': separating, '\r': separating,
+}
+
+// valueEnd returns where a valid value ends.
+func valueEnd(s string, at int) int {
+	depth := 0
+	for ; at < len(s); at++ {
+		switch classes[s[at]] {
+		case quote:
+			if at = quoted(s, at); depth == 0 {
+				return at + 1
+			}
+		case opening:
+			depth++
+		case closing:
+			if depth == 0 {
+				return at // a number or a word has ended before
+			}
+			if depth--; depth == 0 {
+				return at + 1
+			}
+		case separating:
+			if depth == 0 {
+				return at
+			}
+		}
+	}
+	return at
+}
+
+// quoted returns where the string that begins at a place has its last quote.
+func quoted(s string, at int) int {
+	for at++; ; at++ {
+		at += strings.IndexByte(s[at:], '"')
+		escapes := 0
+		for s[at-1-escapes] == '\\' {
+			escapes++
+		}
+		if escapes%2 == 0 {
+			return at
+		}
+	}
+}
+
+var errNotWhole = errors.New("it is not a whole number")
+
+// integer returns a whole number, however it is written: servers differ in
+// whether they take 10.0, 1e1 and "10" for one.
+func (v value) integer() (int64, error) {
+	s := string(v)
+	if s != "" && s[0] == '"' {
+		s = unquoted(s)
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err == nil {
+		return n, nil
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || f != math.Trunc(f) || math.Abs(f) > 1<<53 {
+		return 0, errNotWhole
+	}
+	return int64(f), nil
+}

@@ -1,0 +1,148 @@
+package middleware
+
+import (
+	"fmt"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/stint-go/stint/policy"
+)
+
+// A Guard keeps those out who guess: passwords on a login route, or keys all over
+// an API. Its rules count failures, and block after too many:
+//
+//   - Name.ip, by the client's network, so that one network does not try a few
+//     passwords on each of many accounts;
+//   - Name.pair, by network and account, which is the strictest: who fails to log in
+//     to one account from one place;
+//   - Name.account, by account, for attacks from many networks at once. Anybody could
+//     lock somebody out by it, so there is none without Known, which lets the owner in
+//     on a device, or from an address, that the service knows.
+//
+// They are rules like others, of any [Config], and are decided with them at once:
+//
+//	login := ratelimit.Guard{Name: "login", Account: account, Known: hasDeviceCookie}
+//	limits, err := ratelimit.New(ratelimit.Config{Store: store, Rules: login.Rules()})
+//	r.With(limits.Handler).Post("/login", handler)
+//
+// While one of them blocks, every request is refused with 429 and the reason blocked,
+// that with the right password too. The failure that starts a block is still answered
+// by the handler.
+//
+// Each request takes a try at the door, and has it back unless it fails: of a
+// thousand guesses at once as many reach the handler as failures are allowed. Others are
+// refused meanwhile with the reason concurrency_exceeded. AfterResponse is for routes
+// where that is too strict.
+type Guard struct {
+	// Name begins the names of the rules. It is required.
+	Name string
+
+	// On and Except say which requests are guarded, as in [Rule]. Nil means all.
+	On, Except []string
+
+	// IP says which network a request comes from. Nil means [ClientIP], which
+	// counts IPv6 addresses by /64.
+	IP KeyFunc
+
+	// Account says whose account a request is about, as it claims: the name that it
+	// logs in with. Spellings that differ in case, or in space around them, are one.
+	// A request that names none (the key is empty, or [ErrNoKey]) shares no count
+	// with others that do not, and is counted by its network alone. Nil means that
+	// all are.
+	Account KeyFunc
+
+	// Known tells whether a request comes from where the account's owner has been
+	// before: by a signed cookie that is set at a login, say. It passes Name.account.
+	// Nil means that there is no such rule.
+	Known func(*http.Request) bool
+
+	// PerIP, PerPair and PerAccount are lock-outs. The zero Limits mean 100 failures
+	// in 15 minutes, 10 in 15 minutes and 100 an hour, with blocks of an hour, 4
+	// hours and a day.
+	PerIP, PerPair, PerAccount policy.Limit
+
+	// Failed tells whether a request has failed, by its outcome. Nil means by status
+	// 401 or 403. A handler may say so itself, by [Failed] and [Succeeded].
+	Failed func(*http.Request, Outcome) bool
+
+	// AfterResponse takes nothing at the door, where blocks alone are looked at, and
+	// counts a failure when it was answered: for whole APIs, whose clients send much
+	// at once and hardly fail. There may be as many failures more as requests are in
+	// flight.
+	AfterResponse bool
+
+	// Skip lets a request pass all rules, as in [Rule].
+	Skip func(*http.Request) bool
+
+	// Fail says what happens when the store fails.
+	Fail FailMode
+}
+
+// Rules returns the guard's rules. What is wrong with them [New] tells.
+//
+// A request that succeeds, by a status below 400 that is no failure or by
+// [Succeeded], lets Name.pair forget its failures, and nothing else: who has one
+// account of his own could go on guessing others' otherwise.
+func (g Guard) Rules() []Rule {
+	network, parse := g.IP, func(ip string) string { return ip }
+	if network == nil {
+		network, parse = ClientIP, networkOf
+	}
+	rules := []Rule{g.rule(".ip", network, g.PerIP, policy.Lockout(100, 15*time.Minute))}
+	rules[0].parts = []func(string) string{parse}
+	if g.Account == nil {
+		return rules
+	}
+	account := accountKey(g.Account)
+	pair := g.rule(".pair", Join(network, account), g.PerPair, policy.Lockout(10, 15*time.Minute))
+	pair.optional, pair.clears, pair.parts = true, true, []func(string) string{parse, oneSpelling}
+	rules = append(rules, pair)
+	if g.Known == nil {
+		return rules
+	}
+	all := g.rule(".account", account, g.PerAccount, policy.Lockout(100, time.Hour))
+	all.optional, all.parts = true, []func(string) string{oneSpelling}
+	all.Skip = func(r *http.Request) bool { return g.Skip != nil && g.Skip(r) || g.Known(r) }
+	return append(rules, all)
+}
+
+func (g *Guard) rule(name string, key KeyFunc, limit, otherwise policy.Limit) Rule {
+	if limit == (policy.Limit{}) {
+		limit = otherwise
+	}
+	r := Rule{
+		Name: g.Name + name, On: g.On, Except: g.Except, Key: key, Limits: []policy.Limit{limit},
+		Skip: g.Skip, Fail: g.Fail, guards: true,
+	}
+	if g.Failed != nil {
+		r.Settle = settleBy(g.Failed)
+	}
+	if g.AfterResponse {
+		r.Cost = func(*http.Request) (int64, error) { return 0, nil }
+	}
+	return r
+}
+
+// accountKey returns a KeyFunc for accounts, of which one has many spellings.
+func accountKey(account KeyFunc) KeyFunc {
+	return func(r *http.Request) (string, error) {
+		name, err := account(r)
+		if err != nil {
+			return "", fmt.Errorf("account: %w", err)
+		}
+		return nonEmpty(oneSpelling(name))
+	}
+}
+
+func oneSpelling(account string) string { return strings.ToLower(strings.TrimSpace(account)) }
+
+// networkOf returns what ClientIP says of an address.
+func networkOf(ip string) string {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return ip
+	}
+	return IPOptions{}.network(addr)
+}

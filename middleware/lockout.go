@@ -1,0 +1,213 @@
+package middleware
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/stint-go/stint/policy"
+)
+
+// Failed says that a request has failed, for the rules that lock out: where its
+// status does not tell, as of a login form that is shown again with 200. Call it
+// in the handler, with the request's context. The word goes before the status and
+// before [Rule.Settle] and, of several, the last one holds.
+//
+// There is an error if the context is not that of a request that a Limiter has
+// handled, or if the handler has returned.
+func Failed(ctx context.Context) error { return say(ctx, "Failed", wordFailed) }
+
+// Succeeded says that a request has not failed, as Failed says that it has. The
+// pairs of a [Guard] forget their failures then.
+func Succeeded(ctx context.Context) error { return say(ctx, "Succeeded", wordSucceeded) }
+
+// A word is what a handler has said of its request.
+type word uint8
+
+const (
+	wordFailed word = iota + 1
+	wordSucceeded
+)
+
+func say(ctx context.Context, caller string, w word) error {
+	led := ledgerOf(ctx)
+	if led == nil {
+		return fmt.Errorf("ratelimit: %s: no Limiter has handled this request: pass the context of the handler's request", caller)
+	}
+	led.mu.Lock()
+	over, held := led.over, led.holds > 0
+	if !over {
+		led.word = w
+	}
+	if !held { // Checks under a ledger of its own
+		for p := led.first; p != nil; p = p.next {
+			p.heed(w)
+		}
+	}
+	led.mu.Unlock()
+	if over {
+		return fmt.Errorf("ratelimit: %s: the handler has returned: say so while it runs, or until a Hold ends", caller)
+	}
+	if !held {
+		led.settle()
+	}
+	return nil
+}
+
+func isLockout(l *policy.Limit) bool { return l.Algorithm() == policy.AlgorithmLockout }
+
+// locksOut tells whether limits are of lock-outs. A rule has no others beside
+// them, since their charges are settled by other means.
+func locksOut(limits []policy.Limit) (bool, error) {
+	n := 0
+	for i := range limits {
+		if isLockout(&limits[i]) {
+			n++
+		}
+	}
+	if n > 0 && n < len(limits) {
+		return false, errors.New("a Lockout beside other limits: write it in a rule of its own")
+	}
+	return n > 0, nil
+}
+
+// unauthorized tells whether a response says that its request has failed to show
+// who it is, or what it may do.
+func unauthorized(_ *http.Request, o Outcome) bool {
+	return o.Status == http.StatusUnauthorized || o.Status == http.StatusForbidden
+}
+
+// settleBy returns a Settle for failures.
+func settleBy(failed func(*http.Request, Outcome) bool) func(*http.Request, Outcome) int64 {
+	return func(r *http.Request, o Outcome) int64 {
+		if failed(r, o) {
+			return max(1, o.Cost)
+		}
+		return 0
+	}
+}
+
+// onlyLook takes nothing for the tries of a request that is not to be served.
+func (p *pass) onlyLook() {
+	for i, r := range p.rules {
+		if r.lockout {
+			p.charges[i].Units = 0
+		}
+	}
+}
+
+// heed settles the tries of lock-outs by the handler's word. What nothing was said
+// of is no failure.
+func (p *pass) heed(w word) {
+	if !p.lockouts || !p.decided || p.settled {
+		return
+	}
+	for i, r := range p.rules {
+		switch {
+		case !r.lockout:
+		case w == wordFailed:
+			p.setTotal(i, max(1, p.charges[i].Units))
+		case w == wordSucceeded, p.totals == nil:
+			p.setTotal(i, 0)
+		}
+	}
+	if w != 0 {
+		p.success = w == wordSucceeded
+	}
+}
+
+// clear forgets the failures of a request that succeeded, under the rules that do.
+func (p *pass) clear(ctx context.Context) {
+	if !p.success || !p.decided || p.totals == nil {
+		return
+	}
+	var cleared []policy.Charge
+	for i, r := range p.rules {
+		if r.clears && p.totals[i] == 0 && p.decision.Results[i].Used > p.charges[i].Units {
+			cleared = append(cleared, p.charges[i])
+		}
+	}
+	if len(cleared) == 0 {
+		return
+	}
+	ctx, cancel := p.limiter.bounded(ctx)
+	defer cancel()
+	if err := p.limiter.store.Reset(ctx, cleared); err != nil {
+		p.limiter.emit(Event{Kind: SettleFailed, Err: err})
+	}
+	p.limiter.blocks.forget(cleared)
+}
+
+// Blocked tells an operator until when a key is blocked by a rule's lock-outs, by
+// the store's clock. It is the zero Time if the key is not blocked. The key is what
+// the rule's Key says of its requests; several strings are the parts of a [Join], as
+// for the pairs of a [Guard]: address and account. Of its other rules the key may be
+// any address of a network, or any spelling of an account.
+func (l *Limiter) Blocked(ctx context.Context, rule string, key ...string) (until time.Time, err error) {
+	charges, err := l.lockouts("Blocked", rule, key)
+	if err != nil {
+		return time.Time{}, err
+	}
+	var d policy.Decision
+	if err := l.store.Peek(ctx, charges, &d); err != nil {
+		return time.Time{}, err
+	}
+	for i := range d.Results {
+		if r := &d.Results[i]; r.Blocked && d.Now.Add(r.RetryAfter).After(until) {
+			until = d.Now.Add(r.RetryAfter)
+		}
+	}
+	return until, nil
+}
+
+// Unblock lets an operator end the blocks of a key, and forget its failures and
+// past blocks. Rule and key are as in [Limiter.Blocked]. Other processes notice
+// within a second.
+func (l *Limiter) Unblock(ctx context.Context, rule string, key ...string) error {
+	charges, err := l.lockouts("Unblock", rule, key)
+	if err != nil {
+		return err
+	}
+	err = l.store.Reset(ctx, charges)
+	l.blocks.forget(charges)
+	return err
+}
+
+// lockouts returns charges of no units for the lock-outs of a rule.
+func (l *Limiter) lockouts(caller, rule string, key []string) ([]policy.Charge, error) {
+	for _, r := range l.rules {
+		if r.Name != rule || !r.lockout || r.Partition != nil {
+			continue
+		}
+		joined, err := r.subject(key)
+		if err != nil {
+			return nil, fmt.Errorf("ratelimit: %s: %w", caller, err)
+		}
+		charges := make([]policy.Charge, len(r.Limits))
+		for i := range charges {
+			charges[i] = policy.Charge{Limit: r.Limits[i], Scope: r.scope, Key: joined}
+		}
+		return charges, nil
+	}
+	return nil, fmt.Errorf("ratelimit: %s: no rule %q with a Lockout among its Limits and without a Partition", caller, rule)
+}
+
+// subject returns the key that its parts make.
+func (r *rule) subject(parts []string) (string, error) {
+	keys := make([]KeyFunc, len(parts))
+	for i, part := range parts {
+		if len(parts) == len(r.parts) {
+			part = r.parts[i](part)
+		}
+		keys[i] = func(*http.Request) (string, error) { return part, nil }
+	}
+	switch len(parts) {
+	case 0:
+		return "", errors.New("no key: write whose it is")
+	case 1:
+		return ask(keys[0], nil)
+	}
+	return Join(keys...)(nil)
+}
