@@ -103,6 +103,13 @@ func (p *Proxy) Cut() {
 	}
 }
 
+// Open returns how many connections there are now.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.open)
+}
+
 // Traffic returns what has passed since the start. A request counts when the
 // proxy hands it on, a reply when it arrives at the proxy.
 func (p *Proxy) Traffic() Traffic {

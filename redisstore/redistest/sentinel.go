@@ -98,7 +98,7 @@ func (s *Sentinel) Master() *Server {
 // its replica. It returns when there is another master.
 func (s *Sentinel) Failover() {
 	s.tb.Helper()
-	Await(s.tb, "the sentinel sees all well", s.isWell)
+	s.AwaitWell()
 	old := s.Master()
 	const patience = 5 * time.Second
 	var asked time.Time
@@ -123,6 +123,13 @@ func (s *Sentinel) AwaitFailover(from *Server) {
 		master := s.Master()
 		return master != from && master.role() == "master"
 	})
+}
+
+// AwaitWell waits until all servers that were not killed follow the master, and the
+// sentinel knows them: a failover would succeed.
+func (s *Sentinel) AwaitWell() {
+	s.tb.Helper()
+	Await(s.tb, "the sentinel sees all well", s.isWell)
 }
 
 // isWell reports whether all servers that were not killed follow the master, and the
