@@ -214,7 +214,12 @@ func TestMatrix(t *testing.T) {
 				for _, f := range faults {
 					if f.not != b.kind {
 						b.well()
-						t.Run(f.name, func(t *testing.T) { tables[i] = append(tables[i], b.row(t, f)) })
+						t.Run(f.name, func(t *testing.T) {
+							start := time.Now()
+							row := b.row(t, f)
+							t.Logf("in %v: %s", time.Since(start).Round(time.Millisecond), row)
+							tables[i] = append(tables[i], row)
+						})
 					}
 				}
 			})
@@ -231,10 +236,10 @@ func (b *bench) row(t *testing.T, f fault) string {
 	cells := []*cell{b.cell(t, ratelimit.FailOpen), b.cell(t, ratelimit.FailClosed), b.cell(t, ratelimit.FailLocal)}
 	for _, c := range cells {
 		const some = 5
-		for range some {
+		redistest.Await(t, "decisions before the fault", func() bool {
 			c.ask()
-		}
-		require.Equal(t, int64(some), c.decided.Load(), "before the fault")
+			return c.decided.Load() >= some && c.limiter.Health().OK()
+		})
 	}
 	stop := make(chan struct{})
 	var loads sync.WaitGroup
@@ -245,7 +250,7 @@ func (b *bench) row(t *testing.T, f fault) string {
 		c.during.Store(true)
 		loads.Go(func() { load(matrixRate, stop, func(int) { c.ask() }) })
 	}
-	const lasts = 500 * time.Millisecond
+	const lasts = 300 * time.Millisecond
 	end := f.begin(b)
 	if end != nil {
 		time.Sleep(lasts)
@@ -263,7 +268,7 @@ func (b *bench) row(t *testing.T, f fault) string {
 	stopped()
 	within := time.Second
 	if !*strict {
-		within *= 2
+		within *= 5
 	}
 	back = max(back, time.Millisecond/10)
 	assert.Less(t, back, within, "decisions again")
@@ -273,7 +278,9 @@ func (b *bench) row(t *testing.T, f fault) string {
 	for _, c := range cells {
 		redistest.Await(t, c.mode.String()+": refused by the store", func() bool {
 			before := c.refused.Load()
-			c.ask()
+			for range 20 {
+				c.ask()
+			}
 			return c.refused.Load() > before && c.limiter.Health().OK()
 		})
 		times := int64(1)
@@ -304,7 +311,7 @@ func (b *bench) row(t *testing.T, f fault) string {
 		closed, open = append(closed, c.closed...), append(open, c.open...)
 	}
 	// Times of faults that last: at once over, they have none but their own work's.
-	slack, once := 150*time.Millisecond, 50*time.Millisecond
+	slack, once := time.Second, 250*time.Millisecond
 	if *strict {
 		slack, once = 10*time.Millisecond, time.Millisecond
 	}
