@@ -4,9 +4,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -43,16 +40,14 @@ func TestFrozenRedisKeepsTheBudget(t *testing.T) {
 	const budget, slack = 100 * time.Millisecond, 150 * time.Millisecond
 	srv := redistest.Start(t)
 	cluster := redistest.StartCluster(t)
-	host, port, err := net.SplitHostPort(srv.Addr())
-	require.NoError(t, err)
-	sentinel := startSentinel(t, host, port)
+	sentinel := redistest.StartSentinel(t)
 	clients := map[string]struct {
 		client redis.UniversalClient
 		nodes  []*redistest.Server
 	}{
 		"client":                        {srv.Client(t), []*redistest.Server{srv}},
 		"client with context time-outs": {redis.NewClient(&redis.Options{Addr: srv.Addr(), ContextTimeoutEnabled: true}), []*redistest.Server{srv}},
-		"sentinel":                      {redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "m", SentinelAddrs: []string{sentinel}}), []*redistest.Server{srv}},
+		"sentinel":                      {sentinel.Client(t), sentinel.Servers},
 		"cluster":                       {cluster.Client(t), cluster.Nodes},
 		"ring":                          {redis.NewRing(&redis.RingOptions{Addrs: map[string]string{"a": srv.Addr()}}), []*redistest.Server{srv}},
 	}
@@ -100,30 +95,6 @@ func TestFrozenRedisKeepsTheBudget(t *testing.T) {
 			})
 		})
 	}
-}
-
-// startSentinel starts a sentinel that watches the server as "m", and returns
-// its address.
-func startSentinel(t *testing.T, host, port string) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := ln.Addr().String()
-	require.NoError(t, ln.Close())
-	_, own, _ := net.SplitHostPort(addr)
-	conf := filepath.Join(t.TempDir(), "sentinel.conf")
-	require.NoError(t, os.WriteFile(conf, fmt.Appendf(nil,
-		"port %s\nbind 127.0.0.1\ndir %s\nsentinel monitor m %s %s 1\n", own, filepath.Dir(conf), host, port), 0o600))
-	cmd := exec.Command("redis-server", conf, "--sentinel")
-	require.NoError(t, cmd.Start())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-	})
-	client := redis.NewSentinelClient(&redis.Options{Addr: addr})
-	defer client.Close()
-	eventually(t, "the sentinel answers", func() bool { return client.Ping(t.Context()).Err() == nil })
-	return addr
 }
 
 // A reply that comes after the caller's deadline: one script call, never two.

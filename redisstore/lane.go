@@ -167,17 +167,19 @@ func (l *lane) carry(f *flight) {
 	for i, calls := range groups {
 		cmds[i] = f.command(ctx, s, calls)
 	}
-	l.send(ctx, cmds)
+	confirm := s.confirm(ctx, f.calls)
+	transmit(ctx, l.client, cmds, false, confirm)
 	for i, calls := range groups {
 		err := cmds[i].Err()
+		doubt := confirm
 		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			cmds[i] = cmds[i].withSource(ctx)
-			_ = l.client.Process(ctx, cmds[i])
+			cmds[i], doubt = cmds[i].withSource(ctx), s.confirm(ctx, calls)
+			transmit(ctx, l.client, cmds[i:i+1], false, doubt)
 			err = cmds[i].Err()
 		}
 		switch {
 		case err == nil:
-			l.answer(calls, cmds[i])
+			l.answer(calls, cmds[i], s.confirmed(doubt))
 		case nothingRan(err):
 			l.route.followUp(l, calls, cmds[i], err)
 		default:
@@ -187,20 +189,9 @@ func (l *lane) carry(f *flight) {
 	}
 }
 
-func (l *lane) send(ctx context.Context, cmds []*command) {
-	if len(cmds) == 1 {
-		_ = l.client.Process(ctx, cmds[0])
-		return
-	}
-	pipe := l.client.Pipeline()
-	for _, cmd := range cmds {
-		_ = pipe.Process(ctx, cmd)
-	}
-	_, _ = pipe.Exec(ctx)
-}
-
-// answer hands out a script's reply to the calls it decided.
-func (l *lane) answer(calls []*call, cmd *command) {
+// answer hands out a script's reply to the calls it decided. If there is a doubt about
+// what it wrote, that is what those are told who wrote.
+func (l *lane) answer(calls []*call, cmd *command, doubt error) {
 	text, err := cmd.Text()
 	r := reply{b: text, err: err}
 	now := r.int()
@@ -228,6 +219,10 @@ func (l *lane) answer(calls []*call, cmd *command) {
 		}
 		if c.status == statusForeign {
 			l.drop(c, l.store.foreign(c.tag()))
+			continue
+		}
+		if doubt != nil && c.writes() {
+			l.doubt(c, doubt)
 			continue
 		}
 		if !c.finish(nil) {

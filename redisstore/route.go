@@ -230,25 +230,20 @@ func (r *route) redirect(from *lane, calls []*call, cmd *command, addr string, a
 	ctx, cancel := context.WithTimeout(context.Background(), r.store.timeout)
 	defer cancel()
 	l := r.laneAt(addr, from.origin)
-	send := func(cmd *command) error {
-		if !ask {
-			return l.client.Process(ctx, cmd)
-		}
-		pipe := l.client.Pipeline()
-		_ = pipe.Process(ctx, &command{Cmd: redis.NewCmd(ctx, "asking")})
-		_ = pipe.Process(ctx, cmd)
-		_, _ = pipe.Exec(ctx)
+	confirm := r.store.confirm(ctx, calls)
+	send := func() error {
+		transmit(ctx, l.client, []*command{cmd}, ask, confirm)
 		return cmd.Err()
 	}
 	cmd = cmd.again(ctx)
-	err := send(cmd)
+	err := send()
 	if redis.HasErrorPrefix(err, "NOSCRIPT") {
-		cmd = cmd.withSource(ctx)
-		err = send(cmd)
+		cmd, confirm = cmd.withSource(ctx), r.store.confirm(ctx, calls)
+		err = send()
 	}
 	switch {
 	case err == nil:
-		l.answer(calls, cmd)
+		l.answer(calls, cmd, r.store.confirmed(confirm))
 	case nothingRan(err):
 		for _, c := range calls {
 			r.store.again(c, fmt.Errorf("redisstore: %w", err))

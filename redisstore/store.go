@@ -37,6 +37,16 @@ type Options struct {
 	// limit for callers, whose contexts say how long they wait.
 	Timeout time.Duration
 
+	// WaitReplicas is how many replicas must have what a call wrote before it is
+	// answered (WAIT), so that a failover to one of them loses nothing that was
+	// answered. Zero waits for none: a failover may lose what the replicas did not
+	// have yet. If fewer have it in time, a Take is an error, and what it took is given
+	// back. It costs the way to the replicas and back, of which requests that gather
+	// meanwhile share one; refusals wait too. More replicas than there are is an
+	// error of every Take. Rules that can afford a loss are better off with a Store
+	// of their own without it, on the same client.
+	WaitReplicas int
+
 	// Now is for tests: if set, it replaces the server's clock, which all
 	// processes must otherwise agree on. Keys then live ten minutes longer.
 	Now func() time.Time
@@ -48,6 +58,7 @@ type Store struct {
 	namespace string
 	timeout   time.Duration
 	now       func() time.Time
+	replicas  int // that confirm what was written
 
 	route   atomic.Pointer[route]
 	retries atomic.Int64 // calls that wait to be sent again
@@ -83,7 +94,7 @@ func (o Options) New(client redis.UniversalClient) *Store {
 	if o.Timeout <= 0 {
 		o.Timeout = 500 * time.Millisecond
 	}
-	s := &Store{namespace: escape(o.Namespace), timeout: o.Timeout, now: o.Now}
+	s := &Store{namespace: escape(o.Namespace), timeout: o.Timeout, now: o.Now, replicas: o.WaitReplicas}
 	s.life, s.end = context.WithCancel(context.Background())
 	s.route.Store(newRoute(s, client))
 	return s

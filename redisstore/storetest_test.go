@@ -55,7 +55,7 @@ func node(t *testing.T) storetest.Harness {
 }
 
 // TestContract holds the store to the contract of policy.Store, on a server of
-// its own and on a cluster of three.
+// its own, on one that a sentinel names, on a cluster of three and on a ring.
 func TestContract(t *testing.T) {
 	t.Run("node", func(t *testing.T) { storetest.Run(t, node(t)) })
 	t.Run("cluster", func(t *testing.T) {
@@ -63,6 +63,13 @@ func TestContract(t *testing.T) {
 		storetest.Run(t, harness(t, true, func() redis.UniversalClient {
 			return redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs()})
 		}))
+	})
+	t.Run("sentinel", func(t *testing.T) {
+		sentinel := redistest.StartSentinel(t)
+		storetest.Run(t, harness(t, false, func() redis.UniversalClient {
+			return redis.NewFailoverClient(sentinel.Options())
+		}))
+		requireNothingRead(t, sentinel.Servers[1])
 	})
 	t.Run("ring", func(t *testing.T) {
 		a, b := redistest.Start(t), redistest.Start(t)

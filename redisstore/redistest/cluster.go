@@ -2,7 +2,6 @@ package redistest
 
 import (
 	"context"
-	"net"
 	"strings"
 	"testing"
 	"time"
@@ -10,12 +9,18 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// A Cluster is a private Redis Cluster of three masters without replicas, each
-// with a third of the slots.
+// A Cluster is a private Redis Cluster of three masters, each with a third of the
+// slots, and with a replica if it was started with them.
 type Cluster struct {
-	// Nodes are the servers, in the order of their slots. A killed node that is
-	// restarted finds its place again.
+	// Nodes are the masters at the start, in the order of their slots. A killed
+	// node that is restarted finds its place again.
 	Nodes []*Server
+
+	// Replicas are their replicas at the start, in the same order, if there are
+	// any. A failover makes a replica of a master, and changes nothing here.
+	Replicas []*Server
+
+	tb testing.TB
 }
 
 const (
@@ -29,25 +34,43 @@ const (
 // with keys of their own.
 func StartCluster(tb testing.TB, args ...string) *Cluster {
 	tb.Helper()
-	c := &Cluster{}
-	for range clusterNodes {
-		node := Start(tb, append([]string{
-			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000",
-		}, args...)...)
-		c.Nodes = append(c.Nodes, node)
-	}
+	c := &Cluster{tb: tb, Nodes: startNodes(tb, args)}
 	c.join(tb)
 	return c
 }
 
-// Addrs returns the addresses of all nodes.
+// StartClusterWithReplicas is [StartCluster] with a replica of each node. It waits
+// until they follow.
+func StartClusterWithReplicas(tb testing.TB, args ...string) *Cluster {
+	tb.Helper()
+	args = append([]string{"--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"}, args...)
+	c := &Cluster{tb: tb, Nodes: startNodes(tb, args), Replicas: startNodes(tb, args)}
+	c.join(tb)
+	c.follow()
+	return c
+}
+
+func startNodes(tb testing.TB, args []string) []*Server {
+	tb.Helper()
+	nodes := make([]*Server, clusterNodes)
+	for i := range nodes {
+		nodes[i] = Start(tb, append([]string{
+			"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-node-timeout", "2000",
+		}, args...)...)
+	}
+	return nodes
+}
+
+// Addrs returns the addresses of all nodes, replicas last.
 func (c *Cluster) Addrs() []string {
-	addrs := make([]string, len(c.Nodes))
-	for i, node := range c.Nodes {
-		addrs[i] = node.Addr()
+	var addrs []string
+	for _, node := range c.all() {
+		addrs = append(addrs, node.Addr())
 	}
 	return addrs
 }
+
+func (c *Cluster) all() []*Server { return append(c.Nodes[:len(c.Nodes):len(c.Nodes)], c.Replicas...) }
 
 // Client returns a new client of the cluster, with default options. It is
 // closed when the test tb ends.
@@ -79,7 +102,7 @@ func (c *Cluster) join(tb testing.TB) {
 		if err := client.ClusterAddSlotsRange(ctx, first, last).Err(); err != nil {
 			tb.Fatalf("redistest: cluster: %v", err)
 		}
-		host, port, _ := net.SplitHostPort(c.Nodes[i].Addr())
+		host, port := endpoint(c.Nodes[i].Addr())
 		for _, other := range clients[:i] {
 			if err := other.ClusterMeet(ctx, host, port).Err(); err != nil {
 				tb.Fatalf("redistest: cluster: %v", err)

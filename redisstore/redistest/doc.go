@@ -1,5 +1,7 @@
-// Package redistest starts private Redis servers for tests: single ones,
-// clusters, and a TCP proxy that delays, holds, cuts and counts what passes.
+// Package redistest is a kit of Redis servers and their faults, for tests: single
+// servers, Sentinel and clusters, which are private, and can be killed, restarted,
+// frozen, flushed, filled up, made read-only, locked and failed over; and a TCP proxy
+// that delays, holds, loses, truncates, resets, corrupts, cuts and counts what passes.
 //
 // Servers listen on the loopback only, keep nothing on disk, and end with the
 // test that started them; on Linux they end with the test's process even if

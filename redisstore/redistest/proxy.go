@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// A Proxy stands between clients and an address, and can delay, hold, cut and
-// count what passes. Its methods may be called at any time, by anybody.
+// A Proxy stands between clients and an address, and can delay, hold, lose, spoil,
+// cut and count what passes. Its methods may be called at any time, by anybody.
 type Proxy struct {
 	listener net.Listener
 	target   string
@@ -20,6 +20,8 @@ type Proxy struct {
 	roundTrips atomic.Int64
 	sent       atomic.Int64
 	received   atomic.Int64
+
+	harm harm
 
 	mu       sync.Mutex
 	closed   bool
@@ -73,8 +75,9 @@ func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 // longer. Order is kept, and what already waits keeps its delay. 0 is none.
 func (p *Proxy) SetDelay(d time.Duration) { p.delay.Store(int64(d)) }
 
-// Freeze holds back everything, both ways, as a black hole does: connections
-// stay open, and new ones are accepted. What was held passes after Thaw.
+// Freeze holds back everything, both ways, as a network does that is down for a
+// while: connections stay open, and new ones are accepted. What was held passes after
+// Thaw.
 func (p *Proxy) Freeze() {
 	p.requests.shut()
 	p.replies.shut()
@@ -98,6 +101,13 @@ func (p *Proxy) Cut() {
 	for c := range p.open {
 		c.close()
 	}
+}
+
+// Open returns how many connections there are now.
+func (p *Proxy) Open() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.open)
 }
 
 // Traffic returns what has passed since the start. A request counts when the
@@ -133,15 +143,25 @@ func (p *Proxy) accept() {
 
 func (p *Proxy) serve(client net.Conn) {
 	const patience = 5 * time.Second
-	server, err := net.DialTimeout("tcp", p.target, patience)
-	if err != nil {
-		_ = client.Close()
-		return
+	c := &link{client: client, done: make(chan struct{})}
+	if p.harm.hole.Load() {
+		c.server = nowhere()
+		c.harmed.Store(true)
+	} else {
+		server, err := net.DialTimeout("tcp", p.target, patience)
+		if err != nil {
+			_ = client.Close()
+			return
+		}
+		c.server = server
 	}
-	c := &link{client: client, server: server, done: make(chan struct{})}
+	server := c.server
 	p.mu.Lock()
-	if p.closed {
+	switch {
+	case p.closed:
 		c.close()
+	case p.harm.reset.Load():
+		c.reset()
 	}
 	p.open[c] = struct{}{}
 	p.mu.Unlock()
@@ -149,9 +169,13 @@ func (p *Proxy) serve(client net.Conn) {
 
 	var pumps sync.WaitGroup
 	pumps.Go(func() {
-		p.pump(c, client, server, p.requests, nil, func(n int) {
-			p.sent.Add(int64(n))
-			c.asked.Store(true)
+		p.pump(c, client, server, p.requests, nil, func(data []byte) ([]byte, bool) {
+			data = p.harm.request(c, data)
+			if len(data) > 0 {
+				p.sent.Add(int64(len(data)))
+				c.asked.Store(true)
+			}
+			return data, false
 		})
 	})
 	pumps.Go(func() {
@@ -160,7 +184,7 @@ func (p *Proxy) serve(client net.Conn) {
 			if c.asked.Swap(false) {
 				p.roundTrips.Add(1)
 			}
-		}, nil)
+		}, func(data []byte) ([]byte, bool) { return p.harm.reply(c, data) })
 	})
 	pumps.Wait()
 
@@ -175,8 +199,9 @@ type chunk struct {
 	due  time.Time
 }
 
-// pump moves what one side sends to the other, in order, until either closes.
-func (p *Proxy) pump(c *link, from, to net.Conn, g *gate, arrived, leaving func(n int)) {
+// pump moves what one side sends to the other, in order, until either closes. What
+// leaves is what leaving makes of it, which also tells whether it is the last.
+func (p *Proxy) pump(c *link, from, to net.Conn, g *gate, arrived func(n int), leaving func([]byte) (left []byte, last bool)) {
 	const (
 		queue  = 4096
 		buffer = 64 << 10
@@ -189,10 +214,13 @@ func (p *Proxy) pump(c *link, from, to net.Conn, g *gate, arrived, leaving func(
 			if !c.sleep(time.Until(k.due)) || !c.pass(g) {
 				return
 			}
-			if leaving != nil {
-				leaving(len(k.data))
+			data, last := leaving(k.data)
+			if len(data) > 0 {
+				if _, err := to.Write(data); err != nil {
+					return
+				}
 			}
-			if _, err := to.Write(k.data); err != nil {
+			if last {
 				return
 			}
 		}
@@ -221,6 +249,8 @@ func (p *Proxy) pump(c *link, from, to net.Conn, g *gate, arrived, leaving func(
 type link struct {
 	client, server net.Conn
 	asked          atomic.Bool // a request went out and no reply has come since
+	harmed         atomic.Bool // something of it was lost
+	replied        int64       // bytes that came while replies were spoilt
 	once           sync.Once
 	done           chan struct{}
 }

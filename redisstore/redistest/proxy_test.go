@@ -141,6 +141,9 @@ func TestProxyCuts(t *testing.T) {
 	if n := p.Traffic().Connections; n != 2 {
 		t.Errorf("%d connections, want 2", n)
 	}
+	redistest.Await(t, "one connection is open", func() bool { return p.Open() == 1 })
+	_ = c.Close()
+	redistest.Await(t, "none is open", func() bool { return p.Open() == 0 })
 }
 
 func TestProxyBeforeNothing(t *testing.T) {

@@ -26,6 +26,9 @@ type Server struct {
 	port int
 	args []string
 	proc *process // nil while killed
+
+	password string
+	watches  string // a sentinel's configuration, or nothing
 }
 
 // Start starts a server and waits until it answers. The arguments are those of
@@ -34,6 +37,13 @@ type Server struct {
 func Start(tb testing.TB, args ...string) *Server {
 	tb.Helper()
 	s := &Server{tb: tb, bin: binary(tb), dir: tb.TempDir(), args: args}
+	s.start()
+	return s
+}
+
+func (s *Server) start() {
+	tb := s.tb
+	tb.Helper()
 	tb.Cleanup(func() {
 		if s.proc != nil {
 			s.proc.kill()
@@ -45,7 +55,7 @@ func Start(tb testing.TB, args ...string) *Server {
 		proc, err := s.launch()
 		if err == nil {
 			s.proc = proc
-			return s
+			return
 		}
 		// Another test may have taken the port since it was found free.
 		if i == attempts || !errors.Is(err, errPortTaken) {
@@ -84,6 +94,7 @@ func (s *Server) Kill() {
 func (s *Server) Restart() {
 	s.tb.Helper()
 	s.Kill()
+	s.password = ""
 	const patience = 5 * time.Second
 	for deadline := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
 		proc, err := s.launch()
@@ -128,6 +139,9 @@ func (s *Server) launch() (*process, error) {
 	args := []string{
 		"--port", strconv.Itoa(s.port), "--bind", loopback, "--dir", s.dir,
 		"--save", "", "--appendonly", "no",
+	}
+	if s.watches != "" {
+		args = []string{s.watches, "--sentinel", "--port", strconv.Itoa(s.port), "--bind", loopback, "--dir", s.dir}
 	}
 	args = append(args, s.args...)
 	// What the log says is how a server that cannot bind is told from one that
@@ -185,7 +199,7 @@ func (p *process) run(started, ready chan<- error) {
 			continue
 		}
 		line := lines.Text()
-		if told = strings.Contains(line, "Ready to accept connections"); told {
+		if told = strings.Contains(line, "Ready to accept connections") || strings.Contains(line, "Sentinel ID is"); told {
 			ready <- nil
 			continue
 		}

@@ -1,0 +1,101 @@
+package faults
+
+import (
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	ratelimit "github.com/stint-go/stint/middleware"
+	"github.com/stint-go/stint/policy"
+	"github.com/stint-go/stint/redisstore"
+	"github.com/stint-go/stint/redisstore/redistest"
+)
+
+// Half of the slots of a cluster move while 2,000 requests a second run. Each key is
+// admitted as often as its limit says and not once more; none is refused before; no
+// request fails, and none is served without its limits.
+func TestReshardUnderLoad(t *testing.T) {
+	const (
+		rate  = 2000
+		keys  = 200
+		limit = 40
+	)
+	cluster := redistest.StartCluster(t)
+	store := redisstore.New(cluster.Client(t))
+	defer store.Close()
+	var bypassed atomic.Int64
+	l, err := ratelimit.New(ratelimit.Config{
+		Store: store,
+		// A redirection or two need longer than the default budget on a machine that
+		// is busy with a cluster, its clients and a race detector.
+		Budget: time.Second,
+		Observe: func(e ratelimit.Event) {
+			if e.Kind == ratelimit.Bypassed {
+				bypassed.Add(1)
+				t.Log(e.Err)
+			}
+		},
+		Rules: []ratelimit.Rule{{Name: "rule", Key: byKey, Limits: []policy.Limit{
+			// Two keys in Redis, which a slot on its way may have half of each.
+			policy.SlidingLog(limit, time.Hour), policy.FixedWindow(1_000_000, 24*time.Hour),
+		}}},
+	})
+	require.NoError(t, err)
+	defer l.Close()
+	h := limited(l)
+
+	var mu sync.Mutex
+	admitted, refused, statuses := map[string]int{}, map[string]int{}, map[int]int{}
+	var slowest time.Duration
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		load(rate, stop, func(i int) {
+			key := fmt.Sprint("key", i%keys)
+			status, took := ask(h, key)
+			mu.Lock()
+			defer mu.Unlock()
+			statuses[status]++
+			slowest = max(slowest, took)
+			switch status {
+			case http.StatusOK:
+				admitted[key]++
+			case http.StatusTooManyRequests:
+				refused[key]++
+			}
+		})
+	}()
+	end := sync.OnceFunc(func() { close(stop); <-stopped })
+	defer end()
+	defer func() {
+		mu.Lock()
+		defer mu.Unlock()
+		t.Logf("%v, %d keys, slowest %v, %d bypassed", statuses, len(refused), slowest, bypassed.Load())
+	}()
+	start := time.Now()
+	cluster.MoveSlots(0, 1, 0, 4095)
+	cluster.MoveSlots(2, 0, 10_923, 15_018)
+	took := time.Since(start)
+	// Until every key has met its limit.
+	redistest.Await(t, "refusals of all keys", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(refused) == keys
+	})
+	end()
+	require.Zero(t, bypassed.Load())
+	total := 0
+	for key := range refused {
+		require.Equal(t, limit, admitted[key], key)
+	}
+	for status, n := range statuses {
+		total += n
+		require.Contains(t, []int{http.StatusOK, http.StatusTooManyRequests}, status)
+	}
+	t.Logf("8,192 slots moved in %v, %d requests, slowest %v: %v", took, total, slowest, statuses)
+}

@@ -1,0 +1,153 @@
+package redistest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Failover makes the i-th node's replica the master of its slots, or the node again
+// if the replica is: as an operator does, without a loss. It returns when the two have
+// changed places.
+func (c *Cluster) Failover(i int) {
+	c.tb.Helper()
+	heir, old := c.Replicas[i], c.Nodes[i]
+	if heir.role() == "master" {
+		heir, old = old, heir
+	}
+	Await(c.tb, "the replica follows", func() bool { return old.Followed(1) })
+	Await(c.tb, "a failover", func() bool {
+		if heir.role() == "master" {
+			return true
+		}
+		_ = heir.ask("CLUSTER", "FAILOVER")
+		time.Sleep(50 * time.Millisecond)
+		return false
+	})
+	c.AwaitFailover(i)
+}
+
+// AwaitFailover waits until the i-th node, which may have been killed, or its replica
+// is the other's successor, and all other nodes say that the cluster is well.
+func (c *Cluster) AwaitFailover(i int) {
+	c.tb.Helper()
+	Await(c.tb, "a successor, and a cluster that is well", func() bool {
+		for j, node := range c.Nodes {
+			if (j != i || node.proc != nil) && !node.inWellCluster() {
+				return false
+			}
+		}
+		return c.Replicas[i].inWellCluster() &&
+			(c.Replicas[i].role() == "master") != (c.Nodes[i].role() == "master")
+	})
+}
+
+// AwaitWell waits until all nodes that were not killed say that the cluster is well.
+func (c *Cluster) AwaitWell() {
+	c.tb.Helper()
+	Await(c.tb, "a cluster that is well", func() bool {
+		for _, node := range c.all() {
+			if node.proc != nil && !node.inWellCluster() {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// inWellCluster reports whether the node says that it sees the cluster well.
+func (s *Server) inWellCluster() bool {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	client := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1})
+	defer client.Close()
+	return strings.Contains(client.ClusterInfo(ctx).Val(), "cluster_state:ok")
+}
+
+// follow makes replicas of the nodes of the cluster, and waits until they are.
+func (c *Cluster) follow() {
+	c.tb.Helper()
+	for i, replica := range c.Replicas {
+		host, port := endpoint(c.Nodes[i].Addr())
+		replica.do("CLUSTER", "MEET", host, port)
+	}
+	for i, replica := range c.Replicas {
+		id := fmt.Sprint(c.Nodes[i].do("CLUSTER", "MYID"))
+		Await(c.tb, "a replica knows its master", func() bool { return replica.ask("CLUSTER", "REPLICATE", id) == nil })
+	}
+	Await(c.tb, "replicas follow", func() bool {
+		for i := range c.Nodes {
+			known := strings.Count(fmt.Sprint(c.Nodes[i].do("CLUSTER", "NODES")), " slave ")
+			if !c.Nodes[i].Followed(1) || known != len(c.Replicas) || !c.Replicas[i].inWellCluster() {
+				return false
+			}
+		}
+		return true
+	})
+}
+
+// MoveSlots moves a range of slots, both ends among it, from one of Nodes to another,
+// with their keys, one slot after the other, as redis-cli does when it reshards. Other
+// tests' keys move too. A node that is left without slots may become a replica.
+func (c *Cluster) MoveSlots(from, to, first, last int) {
+	c.tb.Helper()
+	ctx := context.Background()
+	dial := func(s *Server) *redis.Client {
+		return redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1})
+	}
+	source, target := dial(c.Nodes[from]), dial(c.Nodes[to])
+	defer source.Close()
+	defer target.Close()
+	sourceID := fmt.Sprint(c.Nodes[from].do("CLUSTER", "MYID"))
+	targetID := fmt.Sprint(c.Nodes[to].do("CLUSTER", "MYID"))
+	host, port := endpoint(c.Nodes[to].Addr())
+	check := func(err error) {
+		c.tb.Helper()
+		if err != nil {
+			c.tb.Fatalf("redistest: reshard: %v", err)
+		}
+	}
+	// A hundred slots are on their way at a time.
+	const batch = 100
+	for begin := first; begin <= last; begin += batch {
+		end := min(begin+batch-1, last)
+		setSlots := func(client *redis.Client, state, id string) {
+			_, err := client.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for slot := begin; slot <= end; slot++ {
+					p.Do(ctx, "CLUSTER", "SETSLOT", slot, state, id)
+				}
+				return nil
+			})
+			check(err)
+		}
+		setSlots(target, "IMPORTING", sourceID)
+		setSlots(source, "MIGRATING", targetID)
+		for slot := begin; slot <= end; slot++ {
+			for {
+				const some = 100
+				keys, err := source.ClusterGetKeysInSlot(ctx, slot, some).Result()
+				check(err)
+				if len(keys) == 0 {
+					break
+				}
+				args := []any{"MIGRATE", host, port, "", 0, 5000, "KEYS"}
+				for _, key := range keys {
+					args = append(args, key)
+				}
+				check(source.Do(ctx, args...).Err())
+			}
+		}
+		setSlots(target, "NODE", targetID)
+		setSlots(source, "NODE", targetID)
+		for i, node := range c.Nodes {
+			if i != from && i != to {
+				other := dial(node)
+				setSlots(other, "NODE", targetID)
+				_ = other.Close()
+			}
+		}
+	}
+}
