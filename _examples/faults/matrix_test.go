@@ -182,7 +182,7 @@ var faults = []fault{
 			b.sentinel.Failover()
 		} else {
 			b.cluster.Failover(b.owner())
-			b.cluster.Failover(b.owner())
+			b.cluster.TakeOver(b.owner()) // and back
 		}
 		return nil
 	}, empties: true, not: "one node"},
@@ -193,7 +193,7 @@ var faults = []fault{
 			if b.sentinel != nil {
 				b.sentinel.AwaitFailover(s)
 			} else {
-				b.cluster.AwaitFailover(b.owner())
+				b.cluster.TakeOver(b.owner())
 			}
 		}
 	}, empties: true, not: "one node"},

@@ -30,6 +30,22 @@ func (c *Cluster) Failover(i int) {
 	c.AwaitFailover(i)
 }
 
+// TakeOver makes the replica of the i-th node, or the node itself if the replica is
+// master, the master at once, as an operator can: without a vote, which masters that
+// have voted lately would refuse for seconds, and though the other one may be dead.
+func (c *Cluster) TakeOver(i int) {
+	c.tb.Helper()
+	heir := c.Replicas[i]
+	if heir.role() == "master" {
+		heir = c.Nodes[i]
+	}
+	Await(c.tb, "a takeover", func() bool {
+		_ = heir.ask("CLUSTER", "FAILOVER", "TAKEOVER")
+		return heir.role() == "master"
+	})
+	c.AwaitFailover(i)
+}
+
 // AwaitFailover waits until the i-th node, which may have been killed, or its replica
 // is the other's successor, and all other nodes say that the cluster is well.
 func (c *Cluster) AwaitFailover(i int) {
