@@ -25,6 +25,7 @@ import (
 // in all of them when it was to end, or is ended.
 func TestScaleAcrossProcesses(t *testing.T) {
 	everywhere(t, func(t *testing.T, where string) {
+		t.Parallel() // it waits most of the time
 		client := dial(where)
 		defer client.Close()
 		store := redisstore.New(client)
@@ -36,7 +37,9 @@ func TestScaleAcrossProcesses(t *testing.T) {
 		var others [processes]<-chan string
 		for i := range others {
 			others[i] = scaleProcess(t, where)
-			require.Equal(t, "10", <-others[i])
+		}
+		for _, lines := range others {
+			require.Equal(t, "10", <-lines)
 		}
 		// all waits for what the others say, and tells how long the last one took.
 		all := func(want string) time.Duration {
@@ -52,7 +55,7 @@ func TestScaleAcrossProcesses(t *testing.T) {
 			return time.Since(began)
 		}
 		best := time.Hour
-		for range 3 { // of which one has to be quick: machines may be busy
+		for tries := 0; tries < 3 && best >= time.Second; tries++ { // machines may be busy
 			require.NoError(t, scale.Set(t.Context(), 0.5, time.Now().Add(time.Minute)))
 			on := all("5")
 			require.NoError(t, scale.Set(t.Context(), 1, time.Time{}))
