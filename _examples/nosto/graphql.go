@@ -23,7 +23,7 @@ type graphQL struct {
 func newGraphQL() *graphQL {
 	calculator, err := graphqlcost.New(graphqlcost.Options{
 		Schema: schema, MinCost: minimum,
-		NoIntrospection: true, // which would have to be answered
+		NoIntrospection: true,                            // which would have to be answered
 		Limits:          graphqlcost.Limits{Tokens: 500}, // the validator compares each field with each
 	})
 	if err != nil {
