@@ -47,7 +47,8 @@ func newLimits(store policy.Store, scale *ratelimit.Scale, calculator *graphqlco
 }
 
 // budget is the rule of an endpoint: of all its methods, since those that it does
-// not have cost the minimum too. While Redis is away each process gives its share.
+// not have cost the minimum too. While Redis is away each process gives its share; one
+// that has not met Redis since its start knows of none, and answers 503.
 func budget(name string, costs func(*http.Request) (ratelimit.Costs, error), on ...string) ratelimit.Rule {
 	tiers := policy.Tiers{}
 	for tier, points := range budgets {

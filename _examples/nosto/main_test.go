@@ -320,6 +320,8 @@ func TestWrongRequests(t *testing.T) {
 				a := send(t, inMemory(), tt.method, tt.target, "std_a", tt.body)
 				require.Equal(t, tt.status, a.Code, a.Body.String())
 				require.Equal(t, tt.code, a.code(t))
+				inForm := strings.HasPrefix(a.Body.String(), `{"errors":[{`)
+				require.Equal(t, strings.HasPrefix(tt.target, "/graphql"), inForm, "GraphQL's clients read errors in their own form")
 				require.Equal(t, "minimum=10", a.details())
 				require.Equal(t, answer{a.ResponseRecorder, 10, 10_000, 9990, 10_000}, a)
 				require.Empty(t, a.Header().Get("Retry-After"))

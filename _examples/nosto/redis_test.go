@@ -1,7 +1,9 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,43 +14,64 @@ import (
 	"github.com/stint-go/stint/redisstore/redistest"
 )
 
-// onRedis is the API as a process of its own has it.
+// onRedis is the API as a process of its own has it, once it has met Redis.
 func onRedis(t *testing.T, addr string) http.Handler {
 	client := redis.NewClient(&redis.Options{Addr: addr})
 	store := redisstore.New(client)
+	instances, leave := store.Attend("nosto") // as the limiter does
 	t.Cleanup(func() {
+		leave()
 		_ = store.Close()
 		_ = client.Close()
 	})
+	require.Eventually(t, func() bool { return instances() > 0 }, 10*time.Second, time.Millisecond)
 	return routes(store)
 }
 
-// A factor that is set in one process binds in all, and so do their counts.
+// A factor that is set in one process binds in all, and so do their counts. Where a
+// machine is so busy that a call of Redis takes too long, it is tried again.
 func TestRedis(t *testing.T) {
 	srv := redistest.Start(t)
 	one, two := onRedis(t, srv.Addr()), onRedis(t, srv.Addr())
-	a := send(t, one, "GET", "/recommendations?type=normal&limit=20&segments=2", "std_a", "")
-	require.Equal(t, 200, a.Code, a.Body.String())
-	require.Equal(t, "session=10,normal=50,products=7,segments=4", a.details())
-	require.EqualValues(t, 71, a.Cost)
-	require.EqualValues(t, 10_000, a.Max)
-	require.GreaterOrEqual(t, a.Available, int64(9929))
+	again := func(what string, try func(i int) bool) {
+		t.Helper()
+		for i := range 20 {
+			if try(i) {
+				return
+			}
+		}
+		t.Fatal(what)
+	}
+	again("a recommendation", func(i int) bool {
+		a := send(t, one, "GET", "/recommendations?type=normal&limit=20&segments=2", fmt.Sprint("std_a", i), "")
+		require.Equal(t, 200, a.Code, a.Body.String())
+		require.Equal(t, "session=10,normal=50,products=7,segments=4", a.details())
+		require.EqualValues(t, 71, a.Cost)
+		return a.Max == 10_000 && a.Available >= 9929
+	})
 
 	require.Equal(t, 200, operate(one, "PUT", `{"factor":0.01}`, nil).Code)
-	a = send(t, one, "POST", "/search", "std_b", `{"query":"x"}`)
-	require.Equal(t, 200, a.Code, "alone, it may take more than there is")
-	require.EqualValues(t, 100, a.Max)
-	require.EqualValues(t, 100, a.Rate)
-	require.Eventually(t, func() bool {
-		return send(t, two, "GET", "/nothing", "std_c", "").Max == 100
-	}, 10*time.Second, 10*time.Millisecond)
-	require.JSONEq(t, operate(one, "GET", "", nil).Body.String(), operate(two, "GET", "", nil).Body.String())
-	// 600 were taken at 100 a second, so that 6 seconds have to pass; and then as
-	// many as the search itself costs.
-	a = send(t, two, "POST", "/search", "std_b", `{"query":"x"}`)
-	require.Equal(t, 429, a.Code)
-	require.Equal(t, "temporary_reduced_capacity", a.code(t))
-	require.Contains(t, []string{"5", "6"}, a.Header().Get("Retry-After"))
+	factor := func(h http.Handler) string {
+		body, _, _ := strings.Cut(operate(h, "GET", "", nil).Body.String(), ",") // clocks differ on its end
+		return body
+	}
+	require.Equal(t, `{"factor":0.01`, factor(one))
+	require.Eventually(t, func() bool { return factor(two) == factor(one) }, 10*time.Second, 10*time.Millisecond)
+
+	again("searches of one key, in both", func(i int) bool {
+		key := fmt.Sprint("std_b", i)
+		first := send(t, one, "POST", "/search", key, `{"query":"x"}`)
+		second := send(t, two, "POST", "/search", key, `{"query":"x"}`)
+		if first.Max != 100 || second.Max != 100 {
+			return false
+		}
+		require.EqualValues(t, 100, first.Rate)
+		require.Equal(t, 200, first.Code, "alone, it may take more than there is")
+		require.Equal(t, 429, second.Code, "for six seconds, at 100 points a second")
+		require.Equal(t, "temporary_reduced_capacity", second.code(t))
+		require.Contains(t, []string{"4", "5", "6"}, second.Header().Get("Retry-After"))
+		return true
+	})
 }
 
 // Whatever a request is for, it is one round trip: and one more, which nobody waits
