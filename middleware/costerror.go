@@ -8,10 +8,13 @@ import "github.com/stint-go/stint/respond"
 // all the same, and so is the rule itself with what is returned beside the error:
 // nothing, or what it costs to have asked.
 type CostError struct {
-	// Reason is the code for programs. It decides the status, by
-	// [respond.Reason.Status]: 429 for a code of your own. Empty means
-	// [respond.InvalidCost].
+	// Reason is the code for programs. Empty means [respond.InvalidCost].
 	Reason respond.Reason
+
+	// Status is the HTTP status that goes with a code of your own, such as 400 or
+	// 422, and then there is no Retry-After. Zero, and what is not an error status,
+	// means [respond.Reason.Status], which is 429 for codes that it does not know.
+	Status int
 
 	// Detail is a sentence for people, which is sent to the client as it is.
 	// Empty means the reason's.
@@ -32,6 +35,16 @@ func (e *CostError) Error() string {
 		return string(reason)
 	}
 	return string(reason) + ": " + e.Err.Error()
+}
+
+// tell puts what the error says in the place of what its reason does.
+func (e *CostError) tell(d *respond.Denial) {
+	if e.Detail != "" {
+		d.Detail = e.Detail
+	}
+	if 400 <= e.Status && e.Status <= 599 {
+		d.Status, d.RetryAfter, d.Standing = e.Status, 0, respond.Standing{} // no limit refuses
+	}
 }
 
 // Unwrap returns Err.

@@ -278,8 +278,8 @@ func (p *pass) refuse() *respond.Report {
 // deny returns the denial for the pass's reason.
 func (p *pass) deny(r *respond.Report) *respond.Denial {
 	d := respond.Deny(p.reason, r)
-	if p.byCost && p.costErr.Detail != "" {
-		d.Detail = p.costErr.Detail
+	if p.byCost {
+		p.costErr.tell(d)
 	}
 	return d
 }

@@ -23,6 +23,7 @@ type Operation struct {
 
 	checked bool // Variables are known to be valid
 	hashed  bool // ID is the query's SHA-256
+	batched bool // it came in an array
 }
 
 // ofRequest asks what of the operations of a request: once for each key, if it
@@ -124,6 +125,7 @@ func (c *Calculator) inBody(r *http.Request, body string) ([]Operation, error) {
 		if documents += len(op.Query); documents > c.options.Limits.Document {
 			return nil, tooComplex("The documents of a request may have at most %d bytes.", int64(c.options.Limits.Document))
 		}
+		op.batched = true
 		ops = append(ops, op)
 	}
 	if len(ops) == 0 {
