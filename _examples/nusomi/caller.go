@@ -13,8 +13,8 @@ var apiKey = regexp.MustCompile(`^nus_([A-Za-z0-9-]+)_([A-Za-z0-9_.-]+)$`)
 
 // workspaceOf returns the workspace of the request's key, or "".
 func workspaceOf(r *http.Request) string {
-	token, _ := serve.BearerToken(r)
-	if parts := apiKey.FindStringSubmatch(token); parts != nil {
+	token, ok := serve.BearerToken(r)
+	if parts := apiKey.FindStringSubmatch(token); ok && parts != nil {
 		return parts[1]
 	}
 	return ""

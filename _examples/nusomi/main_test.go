@@ -215,6 +215,11 @@ func TestEveryResponseTells(t *testing.T) {
 		require.Equal(t, 401, w.Code, key)
 		require.Equal(t, "unauthorized", errorOf(t, w).Code)
 	}
+	r := httptest.NewRequest("GET", "/v1/sessions", nil)
+	r.Header.Set("Authorization", "Basic nus_acme_1") // another scheme
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	require.Equal(t, 401, w.Code)
 }
 
 // Streams are counted while they are open, per key and per workspace. On Redis,
