@@ -30,6 +30,7 @@ type pass struct {
 	ticket  policy.Ticket
 	settled bool // a ticket settles units once
 	judged  bool // tries were settled
+	given   bool // back: what was taken
 	slots   bool // some of the charges are for slots
 
 	lockouts bool // some of them are tries
@@ -83,7 +84,7 @@ func (p *pass) free() {
 		p.local.free()
 		p.local = nil
 	}
-	p.lockouts, p.success, p.judged = false, false, false
+	p.lockouts, p.success, p.judged, p.given = false, false, false, false
 	p.limiter, p.request, p.ledger, p.style, p.next = nil, nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
@@ -332,7 +333,7 @@ func (p *pass) tellOwn(r *respond.Report) {
 		st := &r.Standings[len(r.Standings)-1]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
 		st.Cost, st.Parts = p.total(i), p.partsOf(i)
-		if asked := p.charges[i].Units; asked != st.Cost && st.Limit.Lease() == 0 {
+		if asked := p.charges[i].Units; asked != st.Cost && st.Limit.Lease() == 0 && !p.given {
 			st.Result = settled(st.Limit, st.Result, r.Now, asked, st.Cost)
 		}
 	}
@@ -457,11 +458,10 @@ func (p *pass) giveBack(ctx context.Context) bool {
 	if !p.decided {
 		return true
 	}
-	for i := range p.charges {
-		p.setTotal(i, 0)
-	}
+	costs := p.totals
+	p.totals = make([]int64, len(p.charges))
 	ok := p.send(ctx)
-	p.totals = nil // what was asked is told
+	p.totals, p.given = costs, true // what it would have cost is told
 	return ok
 }
 
