@@ -172,8 +172,9 @@ func (l *Limiter) Blocked(ctx context.Context, rule string, key ...string) (unti
 }
 
 // Unblock lets an operator end the blocks of a key, and forget its failures and
-// past blocks. Rule and key are as in [Limiter.Blocked]. Other processes notice
-// within a second.
+// past blocks: in the store and, under [FailLocal], in this process's memory, also
+// where the store fails and the error says so. Rule and key are as in
+// [Limiter.Blocked]. Other processes notice within a second.
 func (l *Limiter) Unblock(ctx context.Context, rule string, key ...string) error {
 	charges, err := l.lockouts("Unblock", rule, key)
 	if err != nil {
@@ -181,6 +182,9 @@ func (l *Limiter) Unblock(ctx context.Context, rule string, key ...string) error
 	}
 	err = l.store.Reset(ctx, charges)
 	l.blocks.forget(charges)
+	if l.local != nil {
+		err = errors.Join(err, l.local.store.Reset(ctx, charges))
+	}
 	return err
 }
 
