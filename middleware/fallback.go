@@ -251,6 +251,8 @@ func (p *pass) failOne(i int) {
 		ok := false
 		if p.limiter.local != nil {
 			share, ok = c.Limit.Share(p.limiter.fallback.instances())
+			// What the limit holds and its share never does is not the client's fault.
+			ok = ok && (share.Lease() > 0 || c.Units <= share.Largest() || c.Units > c.Limit.Largest())
 		}
 		if !ok {
 			mode = FailClosed
