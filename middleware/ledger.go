@@ -171,12 +171,14 @@ func (led *ledger) hold() bool {
 	return true
 }
 
-// enter is hold for a handler: it opens what nobody holds.
-func (led *ledger) enter() {
+// enter is hold for a handler: it opens what nobody holds, and tells whether nobody
+// did.
+func (led *ledger) enter() (first bool) {
 	led.mu.Lock()
 	defer led.mu.Unlock()
 	led.keep()
 	led.over = false
+	return led.holds == 1
 }
 
 // keep counts one more who will settle, and has the slots renewed that were taken
@@ -189,9 +191,9 @@ func (led *ledger) keep() {
 }
 
 // end is release for the handler whose response it is.
-func (led *ledger) end() {
+func (led *ledger) end(header http.Header) {
 	defer led.release() // whatever a FieldWriter does
-	led.writeFields()
+	led.writeFields(header)
 }
 
 // release settles, after the last handler and the last Hold.
