@@ -3,7 +3,6 @@ package middleware_test
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/http"
@@ -267,7 +266,15 @@ func books(t *testing.T, seed uint64) {
 			w.WriteHeader(s.status)
 		}
 	})
-	h := outer.Handler(gated.Handler(handler))
+	within := gated.Handler(handler)
+	h := outer.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if i, _ := strconv.Atoi(r.Header.Get("N")); i%7 == 6 { // the client goes
+			ctx, cancel := context.WithCancel(r.Context())
+			cancel()
+			r = r.WithContext(ctx)
+		}
+		within.ServeHTTP(w, r)
+	}))
 	codes := make([]int, requests)
 	var wg sync.WaitGroup
 	for i := range requests {
@@ -399,5 +406,3 @@ func key(r *bookRule, i int) string {
 	k, _ := r.Key(req)
 	return k
 }
-
-var _ = errors.New
