@@ -479,3 +479,37 @@ func BenchmarkHealthyStore(b *testing.B) {
 
 // foreign is a store that the middleware does not know.
 type foreign struct{ policy.Store }
+
+// An undivided store is of one node, of which some keys hang.
+type undivided struct{ *nodal }
+
+func (undivided) Node(*policy.Charge) string { return "n" }
+
+// A probe of which a part was answered gives that back: nothing is charged for it.
+func TestProbeThatIsKnownInPart(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store, hour := undivided{newNodal()}, policy.FixedWindow(100, time.Hour)
+		l := limiter(t, ratelimit.Config{Store: store, Observe: func(ratelimit.Event) {}, Rules: []ratelimit.Rule{
+			{Name: "a", Key: plainKey("A"), Limits: []policy.Limit{hour}},
+			{Name: "b", Key: plainKey("B"), Limits: []policy.Limit{hour}},
+		}})
+		h := l.Handler(http.HandlerFunc(ok))
+		send := func() {
+			r := httptest.NewRequest("GET", "/", nil)
+			r.Header.Set("A", "a")
+			r.Header.Set("B", "b")
+			h.ServeHTTP(httptest.NewRecorder(), r)
+		}
+		store.hang("a", true)
+		store.hang("b", true)
+		send()
+		assert.False(t, l.Health().OK())
+		store.hang("a", false)
+		time.Sleep(50 * time.Millisecond)
+		send() // and behind it a probe
+		l.Quiet()
+		assert.Equal(t, 2, store.asked["a"], "there was a probe")
+		assert.Zero(t, used(t, store.spy, "api", "a", "a", hour))
+	})
+}

@@ -231,3 +231,24 @@ func TestCostsAreValidated(t *testing.T) {
 		require.EqualError(t, err, want)
 	}
 }
+
+// What a request would have cost is told of one that is refused further in, with its
+// parts.
+func TestCostsOfARefusalAfterSetCosts(t *testing.T) {
+	t.Parallel()
+	style := respond.Style{Fields: []respond.FieldWriter{respond.Points{Status: "Status", Details: "Details"}}, DetailsOn: "debug"}
+	asked := ratelimit.CostsBy(func(*http.Request) (ratelimit.Costs, error) { return ratelimit.Costs{{Name: "asked", Points: 5}}, nil })
+	outer := limiter(t, ratelimit.Config{Style: style, Rules: []ratelimit.Rule{{Name: "points", Key: apiKey, Limits: []policy.Limit{policy.FixedWindow(100, time.Hour)}, Costs: asked}}})
+	inner := limiter(t, ratelimit.Config{Name: "inner", Style: style, Rules: []ratelimit.Rule{{Name: "one", Key: apiKey, Limits: []policy.Limit{policy.FixedWindow(1, time.Hour)}}}})
+	within := inner.Handler(http.HandlerFunc(ok))
+	h := outer.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		assert.NoError(t, ratelimit.SetCosts(r.Context(), "points", ratelimit.Costs{{Name: "known", Points: 9}}))
+		within.ServeHTTP(w, r)
+	}))
+	for _, code := range []int{200, 429} {
+		w := get(h, "/?debug=1", "a")
+		assert.Equal(t, code, w.Code)
+		assert.JSONEq(t, `{"requestCost":9,"maximumAvailable":100,"currentlyAvailable":91,"restoreRate":0.027777}`, w.Header().Get("Status"))
+		assert.Equal(t, "known=9", w.Header().Get("Details"))
+	}
+}

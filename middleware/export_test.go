@@ -1,6 +1,10 @@
 package middleware
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/stint-go/stint/policy"
+)
 
 // Met returns the names of the rules that a request meets.
 func (l *Limiter) Met(r *http.Request) []string {
@@ -32,3 +36,14 @@ func (l *Limiter) Work(r *http.Request) (segments, nodes int) {
 
 // ForgetWarnings lets the process warn again of what it warns of once.
 func ForgetWarnings() { warnedOfForwarding.Store(false) }
+
+// Quiet waits for what goes on behind requests.
+func (l *Limiter) Quiet() { l.health.errands.Wait() }
+
+// Memory returns the store that counts while the Limiter's is away, or nil.
+func (l *Limiter) Memory() policy.Store {
+	if l.local == nil {
+		return nil
+	}
+	return l.local.store
+}

@@ -206,14 +206,16 @@ func (p *pass) probe(b *breaker) {
 		ticket := policy.NewTicket()
 		var d policy.Decision
 		ctx, cancel := l.bounded(context.Background())
-		err := h.take(ctx, ticket, charges, &d)
+		_ = h.take(ctx, ticket, charges, &d) // it is noted
 		cancel()
-		if err != nil || d.Verdict == policy.Refused {
+		if d.Verdict != policy.Allowed && d.Verdict != policy.Queued {
 			return
 		}
-		settlements := make([]policy.Settlement, len(charges))
+		var settlements []policy.Settlement
 		for i := range charges {
-			settlements[i] = policy.Settlement{Charge: charges[i], Receipt: d.Results[i].Receipt}
+			if d.Results[i].Verdict != policy.Unknown {
+				settlements = append(settlements, policy.Settlement{Charge: charges[i], Receipt: d.Results[i].Receipt})
+			}
 		}
 		l.settle(context.Background(), ticket, settlements)
 	})
@@ -251,6 +253,8 @@ func (p *pass) failOne(i int) {
 		ok := false
 		if p.limiter.local != nil {
 			share, ok = c.Limit.Share(p.limiter.fallback.instances())
+			// What the limit holds and its share never does is not the client's fault.
+			ok = ok && (share.Lease() > 0 || c.Units <= share.Largest() || c.Units > c.Limit.Largest())
 		}
 		if !ok {
 			mode = FailClosed

@@ -469,6 +469,7 @@ func TestLockoutRules(t *testing.T) {
 		"a Lockout beside other limits": {Name: "a", Key: key, Limits: []policy.Limit{policy.Lockout(1, time.Hour), policy.PerHour(1)}},
 		"no Lockout":                    ratelimit.Guard{Name: "login", PerIP: policy.PerHour(3)}.Rules()[0],
 		"zero Limit":                    {Name: "a", Key: key, Limits: []policy.Limit{{}}},
+		"MinCost with a Lockout":        {Name: "a", Key: key, Limits: []policy.Limit{policy.Lockout(1, time.Hour)}, MinCost: 1},
 		"name":                          ratelimit.Guard{Name: "log in"}.Rules()[0],
 	} {
 		_, err := ratelimit.New(ratelimit.Config{Rules: []ratelimit.Rule{rule}})

@@ -186,18 +186,10 @@ func (b *breaker) away() error {
 	return fmt.Errorf("ratelimit: the store is not asked for a moment: %w", err)
 }
 
-// mayWait tells whether a request may wait for settlements to go through: not while
-// their node is away.
-func (h *health) mayWait(l *Limiter, settlements []policy.Settlement) bool {
-	if l.inMemory || h.troubled.Load() == 0 {
-		return true
-	}
-	for i := range settlements {
-		if h.breaker(&settlements[i].Charge).open.Load() {
-			return false
-		}
-	}
-	return true
+// mayWait tells whether a request may wait until a charge is settled: not while its
+// node is away.
+func (h *health) mayWait(l *Limiter, c *policy.Charge) bool {
+	return l.inMemory || h.troubled.Load() == 0 || !h.breaker(c).open.Load()
 }
 
 // sweep forgets nodes that nobody asks any more: they have left the store.

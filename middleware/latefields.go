@@ -11,9 +11,9 @@ import (
 // them, if costs were set since. It is called where the response is written: the
 // header is a map without a lock. What was sent does not change by it.
 //
-// The fields are those of one response: a limiter that was met on the way to
-// another one, such as a part of a batch, has told its own.
-func (led *ledger) writeFields() {
+// The fields are those of one response, nil for that of the first limiter: one that
+// was met on the way to another response, such as a part of a batch, has told its own.
+func (led *ledger) writeFields(header http.Header) {
 	led.mu.Lock()
 	defer led.mu.Unlock()
 	if !led.stale {
@@ -21,7 +21,6 @@ func (led *ledger) writeFields() {
 	}
 	led.stale = false
 	var report respond.Report
-	var header http.Header
 	for p := led.first; p != nil; p = p.next {
 		p.tellOwn(&report)
 		if p.header == nil {

@@ -354,3 +354,14 @@ func TestFieldsAfterSettleAreTheStores(t *testing.T) {
 		})
 	}
 }
+
+// A request with a ledger of its own, as one part of a batch, has a response of its own.
+func TestFieldsAfterSettleUnderALedgerOfItsOwn(t *testing.T) {
+	t.Parallel()
+	l := limiter(t, ratelimit.Config{Rules: []ratelimit.Rule{{Name: "points", Key: apiKey, Limits: []policy.Limit{policy.FixedWindow(100, time.Hour)},
+		Settle: func(*http.Request, ratelimit.Outcome) int64 { return 10 }}}})
+	h := l.Handler(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, request("/", "a").WithContext(ratelimit.NewLedger(t.Context())))
+	assert.Equal(t, "90", w.Header().Get("X-RateLimit-Remaining"))
+}

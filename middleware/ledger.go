@@ -171,12 +171,14 @@ func (led *ledger) hold() bool {
 	return true
 }
 
-// enter is hold for a handler: it opens what nobody holds.
-func (led *ledger) enter() {
+// enter is hold for a handler: it opens what nobody holds, and tells whether nobody
+// did.
+func (led *ledger) enter() (first bool) {
 	led.mu.Lock()
 	defer led.mu.Unlock()
 	led.keep()
 	led.over = false
+	return led.holds == 1
 }
 
 // keep counts one more who will settle, and has the slots renewed that were taken
@@ -189,9 +191,9 @@ func (led *ledger) keep() {
 }
 
 // end is release for the handler whose response it is.
-func (led *ledger) end() {
+func (led *ledger) end(header http.Header) {
 	defer led.release() // whatever a FieldWriter does
-	led.writeFields()
+	led.writeFields(header)
 }
 
 // release settles, after the last handler and the last Hold.
@@ -233,10 +235,37 @@ func (led *ledger) unsettled() (*Limiter, policy.Ticket, []policy.Settlement) {
 	for p := led.first; p != nil; p = p.next {
 		if p.totals != nil && !p.settled {
 			p.settled = true
-			return p.limiter, p.ticket, p.settlements(true, false)
+			return p.limiter, p.ticket, p.settlements(true, false, false)
 		}
 	}
 	return nil, policy.Ticket{}, nil
+}
+
+// judge settles the tries of lock-outs by the handler's word, where nobody else will.
+// Costs may be settled before or after.
+func (led *ledger) judge(w word) {
+	for {
+		limiter, settlements, forgiven := led.unjudged(w)
+		if limiter == nil {
+			return
+		}
+		limiter.settle(led.Context, policy.NewTicket(), settlements)
+		limiter.forgive(led.Context, forgiven)
+	}
+}
+
+// unjudged is unsettled for tries, and what a success forgives.
+func (led *ledger) unjudged(w word) (*Limiter, []policy.Settlement, []policy.Charge) {
+	led.mu.Lock()
+	defer led.mu.Unlock()
+	for p := led.first; p != nil; p = p.next {
+		if p.lockouts && p.decided && !p.judged {
+			p.heed(w)
+			p.judged = true
+			return p.limiter, p.settlements(false, true, false), p.forgiven()
+		}
+	}
+	return nil, nil, nil
 }
 
 // settle sends corrections, and tells whether the store agreed.
@@ -244,11 +273,13 @@ func (l *Limiter) settle(ctx context.Context, ticket policy.Ticket, settlements 
 	if len(settlements) == 0 {
 		return true
 	}
-	if l.health.mayWait(l, settlements) {
-		return l.settleNow(ctx, ticket, settlements)
+	for i := range settlements {
+		if !l.health.mayWait(l, &settlements[i].Charge) {
+			l.health.errand(func() { l.settleNow(ctx, ticket, settlements) })
+			return false
+		}
 	}
-	l.health.errand(func() { l.settleNow(ctx, ticket, settlements) })
-	return false
+	return l.settleNow(ctx, ticket, settlements)
 }
 
 func (l *Limiter) settleNow(ctx context.Context, ticket policy.Ticket, settlements []policy.Settlement) bool {

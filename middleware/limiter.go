@@ -125,11 +125,15 @@ func (l *Limiter) serve(w http.ResponseWriter, r *http.Request, next http.Handle
 	p.split()
 	if led == nil {
 		r, led = open(r, p)
-		defer led.end() // also after a panic
+		defer led.end(w.Header()) // also after a panic
 	} else {
-		led.enter()
+		first := led.enter()
 		led.record(p)
-		defer led.release()
+		if first {
+			defer led.end(w.Header())
+		} else {
+			defer led.release()
+		}
 	}
 	if observed {
 		l.observed(led, ticket, w, r, next)

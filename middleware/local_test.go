@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -223,6 +224,39 @@ func TestFailLocalWithoutAShare(t *testing.T) {
 	}
 }
 
+// What a request costs more than the share, and not more than the limit, is refused as
+// by a store that is away: the client could not ask for less. More than the limit is
+// too much, as always.
+func TestFailLocalOfACostAboveTheShare(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	for name, scale := range map[string]float64{"whole": 1, "scaled": 0.5} {
+		reduced := ratelimit.NewScale()
+		require.NoError(t, reduced.Set(t.Context(), scale, time.Time{}))
+		l := limiter(t, ratelimit.Config{Name: name, Store: store, Instances: 2, Scale: reduced, Observe: func(ratelimit.Event) {}, Rules: []ratelimit.Rule{
+			{Name: "points", Key: apiKey, Limits: []policy.Limit{policy.FixedWindow(1000, time.Hour)}, Cost: costHeader, Fail: ratelimit.FailLocal}}})
+		h := l.Handler(http.HandlerFunc(ok))
+		costs := func(n string) *httptest.ResponseRecorder {
+			r, w := request("/", n), httptest.NewRecorder()
+			r.Header.Set("Cost", n)
+			h.ServeHTTP(w, r)
+			return w
+		}
+		store.fail(nil)
+		assert.Equal(t, 200, costs("501").Code)
+		store.fail(func(context.Context) error { return errTest })
+		w := costs("501")
+		assert.Equal(t, 503, w.Code)
+		assert.Equal(t, "1", w.Header().Get("Retry-After"))
+		assert.Equal(t, 200, costs("500").Code)
+		assert.Equal(t, 413, costs("1001").Code)
+	}
+}
+
+func costHeader(r *http.Request) (int64, error) {
+	return strconv.ParseInt(r.Header.Get("Cost"), 10, 64)
+}
+
 // A counting store counts who shares it.
 type counting struct {
 	*spy
@@ -305,4 +339,26 @@ func TestFailLocalOverAClosedMemstore(t *testing.T) {
 	w := httptest.NewRecorder()
 	l.Limits().ServeHTTP(w, request("/", "a"))
 	assert.Equal(t, 503, w.Code, "what is shown is the store's")
+}
+
+// Failures are counted in memory while the store is away, and an operator's Unblock
+// ends the blocks there too.
+func TestFailLocalGuard(t *testing.T) {
+	t.Parallel()
+	store := newSpy()
+	store.fail(func(context.Context) error { return errTest })
+	guard := ratelimit.Guard{Name: "login", IP: plainKey("X-API-Key"), PerIP: policy.Lockout(4, time.Hour), Account: plainKey("X-API-Key"), PerPair: policy.Lockout(4, time.Hour), Fail: ratelimit.FailLocal}
+	l := limiter(t, ratelimit.Config{Store: store, Instances: 2, Rules: guard.Rules(), Observe: func(ratelimit.Event) {}})
+	h := l.Handler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/right" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	assert.Equal(t, 200, get(h, "/right", "a").Code)
+	assert.Equal(t, map[int]int{401: 2, 429: 1}, statuses(h, "a", 3))
+	assert.Contains(t, get(h, "/right", "a").Body.String(), "blocked")
+	require.NoError(t, l.Unblock(t.Context(), "login.ip", "a"))
+	assert.Contains(t, get(h, "/right", "a").Body.String(), "blocked", "the pair")
+	require.NoError(t, l.Unblock(t.Context(), "login.pair", "a", "a"))
+	assert.Equal(t, 200, get(h, "/right", "a").Code)
 }

@@ -41,17 +41,12 @@ func say(ctx context.Context, caller string, w word) error {
 	if !over {
 		led.word = w
 	}
-	if !held { // Checks under a ledger of its own
-		for p := led.first; p != nil; p = p.next {
-			p.heed(w)
-		}
-	}
 	led.mu.Unlock()
 	if over {
 		return fmt.Errorf("ratelimit: %s: the handler has returned: say so while it runs, or until a Hold ends", caller)
 	}
-	if !held {
-		led.settle()
+	if !held { // Checks under a ledger of its own
+		led.judge(w)
 	}
 	return nil
 }
@@ -101,7 +96,7 @@ func (p *pass) onlyLook() {
 // heed settles the tries of lock-outs by the handler's word. What nothing was said
 // of is no failure.
 func (p *pass) heed(w word) {
-	if !p.lockouts || !p.decided || p.settled {
+	if !p.lockouts || !p.decided || p.judged {
 		return
 	}
 	for i, r := range p.rules {
@@ -118,26 +113,40 @@ func (p *pass) heed(w word) {
 	}
 }
 
-// clear forgets the failures of a request that succeeded, under the rules that do.
-func (p *pass) clear(ctx context.Context) {
+// forgiven returns the charges whose failures are forgotten, since the request
+// succeeded.
+func (p *pass) forgiven() (forgiven []policy.Charge) {
 	if !p.success || !p.decided || p.totals == nil {
-		return
+		return nil
 	}
-	var cleared []policy.Charge
 	for i, r := range p.rules {
 		if r.clears && p.totals[i] == 0 && p.decision.Results[i].Used > p.charges[i].Units {
-			cleared = append(cleared, p.charges[i])
+			forgiven = append(forgiven, p.charges[i])
 		}
 	}
-	if len(cleared) == 0 {
+	return forgiven
+}
+
+// forgive forgets failures: behind the request while their node is away.
+func (l *Limiter) forgive(ctx context.Context, charges []policy.Charge) {
+	if len(charges) == 0 {
 		return
 	}
-	ctx, cancel := p.limiter.bounded(ctx)
-	defer cancel()
-	if err := p.limiter.store.Reset(ctx, cleared); err != nil {
-		p.limiter.emit(Event{Kind: SettleFailed, Err: err})
+	reset := func() {
+		ctx, cancel := l.bounded(ctx)
+		defer cancel()
+		if err := l.store.Reset(ctx, charges); err != nil {
+			l.emit(Event{Kind: SettleFailed, Err: err})
+		}
+		l.blocks.forget(charges)
 	}
-	p.limiter.blocks.forget(cleared)
+	for i := range charges {
+		if !l.health.mayWait(l, &charges[i]) {
+			l.health.errand(reset)
+			return
+		}
+	}
+	reset()
 }
 
 // Blocked tells an operator until when a key is blocked by a rule's lock-outs, by
@@ -163,8 +172,9 @@ func (l *Limiter) Blocked(ctx context.Context, rule string, key ...string) (unti
 }
 
 // Unblock lets an operator end the blocks of a key, and forget its failures and
-// past blocks. Rule and key are as in [Limiter.Blocked]. Other processes notice
-// within a second.
+// past blocks: in the store and, under [FailLocal], in this process's memory, also
+// where the store fails and the error says so. Rule and key are as in
+// [Limiter.Blocked]. Other processes notice within a second.
 func (l *Limiter) Unblock(ctx context.Context, rule string, key ...string) error {
 	charges, err := l.lockouts("Unblock", rule, key)
 	if err != nil {
@@ -172,6 +182,9 @@ func (l *Limiter) Unblock(ctx context.Context, rule string, key ...string) error
 	}
 	err = l.store.Reset(ctx, charges)
 	l.blocks.forget(charges)
+	if l.local != nil {
+		err = errors.Join(err, l.local.store.Reset(ctx, charges))
+	}
 	return err
 }
 

@@ -29,6 +29,8 @@ type pass struct {
 	askings []asking        // of the rules' Costings
 	ticket  policy.Ticket
 	settled bool // a ticket settles units once
+	judged  bool // tries were settled
+	given   bool // back: what was taken
 	slots   bool // some of the charges are for slots
 
 	lockouts bool // some of them are tries
@@ -82,7 +84,7 @@ func (p *pass) free() {
 		p.local.free()
 		p.local = nil
 	}
-	p.lockouts, p.success = false, false
+	p.lockouts, p.success, p.judged, p.given = false, false, false, false
 	p.limiter, p.request, p.ledger, p.style, p.next = nil, nil, nil, nil, nil
 	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
 	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
@@ -331,7 +333,7 @@ func (p *pass) tellOwn(r *respond.Report) {
 		st := &r.Standings[len(r.Standings)-1]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
 		st.Cost, st.Parts = p.total(i), p.partsOf(i)
-		if asked := p.charges[i].Units; asked != st.Cost && st.Limit.Lease() == 0 {
+		if asked := p.charges[i].Units; asked != st.Cost && st.Limit.Lease() == 0 && !p.given {
 			st.Result = settled(st.Limit, st.Result, r.Now, asked, st.Cost)
 		}
 	}
@@ -381,8 +383,9 @@ func (p *pass) total(i int) int64 {
 	return p.totals[i]
 }
 
-// settlements returns what to correct: units, and slots, which come free.
-func (p *pass) settlements(units, slots bool) []policy.Settlement {
+// settlements returns what to correct: units, tries of lock-outs, and slots, which
+// come free.
+func (p *pass) settlements(units, tries, slots bool) []policy.Settlement {
 	settlements := make([]policy.Settlement, 0, len(p.charges))
 	for i := range p.charges {
 		c, total := &p.charges[i], int64(0)
@@ -391,7 +394,9 @@ func (p *pass) settlements(units, slots bool) []policy.Settlement {
 			if !slots || c.Units == 0 {
 				continue
 			}
-		case !units || p.totals == nil, p.totals[i] == c.Units && (p.totals[i] == 0 || !p.rules[i].lockout):
+		case p.totals == nil, p.rules[i].lockout && !tries, !p.rules[i].lockout && !units:
+			continue
+		case p.totals[i] == c.Units && (p.totals[i] == 0 || !p.rules[i].lockout):
 			continue
 		default:
 			total = p.totals[i]
@@ -431,11 +436,21 @@ func (p *pass) settle(ctx context.Context) {
 	for _, l := range p.leases {
 		l.rule.hold.add(time.Since(l.taken))
 	}
-	if units := p.totals != nil && !p.settled; p.decided && (units || p.slots) {
-		p.limiter.settle(ctx, p.ticket, p.settlements(units, p.slots))
+	if p.decided && (p.totals != nil || p.slots) {
+		p.send(ctx)
 	}
-	p.clear(ctx)
+	p.limiter.forgive(ctx, p.forgiven())
 	p.watchQuotas()
+}
+
+// send sends what is not settled yet, and tells whether the store agreed. Tries have
+// another ticket where costs were settled before them: each settles once.
+func (p *pass) send(ctx context.Context) bool {
+	tries, ok := !p.judged, true
+	if p.settled && p.lockouts && tries {
+		tries, ok = false, p.limiter.settle(ctx, policy.NewTicket(), p.settlements(false, true, false))
+	}
+	return p.limiter.settle(ctx, p.ticket, p.settlements(!p.settled, tries, true)) && ok
 }
 
 // giveBack gives back all that was taken, and tells whether the store agreed.
@@ -443,11 +458,10 @@ func (p *pass) giveBack(ctx context.Context) bool {
 	if !p.decided {
 		return true
 	}
-	for i := range p.charges {
-		p.setTotal(i, 0)
-	}
-	ok := p.limiter.settle(ctx, p.ticket, p.settlements(!p.settled, true))
-	p.totals = nil // what was asked is told
+	costs := p.totals
+	p.totals = make([]int64, len(p.charges))
+	ok := p.send(ctx)
+	p.totals, p.given = costs, true // what it would have cost is told
 	return ok
 }
 

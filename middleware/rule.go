@@ -129,8 +129,8 @@ const (
 
 	// FailLocal counts in memory until the store is back: this process admits an
 	// equal share of each limit, rounded down, among the [Config.Instances] or as many
-	// as the store has counted. A share that rounds to nothing, or among a number
-	// that is not known yet, is FailClosed. Header fields tell of the share. Slots are
+	// as the store has counted. A share that rounds to nothing, or is less than what
+	// the request costs, or among a number that is not known yet, is FailClosed. Header fields tell of the share. Slots are
 	// shared too; what holds one of the store's is not counted among them. A Quota
 	// cannot be shared: among Limits it is an error of New, and one that LimitsFor
 	// chooses is FailClosed.
@@ -217,6 +217,8 @@ func (l *Limiter) checkRule(r *Rule) error {
 		return err
 	} else if r.guards && !lockout {
 		return errors.New("a guard's limit is no Lockout: write one, such as policy.Lockout(10, 15*time.Minute)")
+	} else if lockout && r.MinCost > 0 {
+		return errors.New("MinCost with a Lockout, which would count what has not failed: leave it out")
 	}
 	return policy.ValidateLimits(r.Limits)
 }

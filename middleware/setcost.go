@@ -79,7 +79,7 @@ func (led *ledger) setCost(ctx context.Context, rule string, total int64, parts 
 	case !held: // a Check under a ledger of its own
 		led.settle()
 	case inHandler:
-		led.writeFields()
+		led.writeFields(nil)
 	}
 	return known, over
 }

@@ -22,7 +22,9 @@ func (l Limit) Share(of int) (Limit, bool) {
 		return Limit{}, false
 	}
 	d := l.also()
-	d.n, d.burst = d.n/n, d.burst/n // of a limit that is scaled, the whole
+	if d.n, d.burst = d.n/n, d.burst/n; l.reduced { // these are the whole's
+		l.reduced = l.n < d.n || l.burst < d.burst
+	}
 	if d.queue /= n; d.queue == 0 {
 		d.wait = 0
 	}

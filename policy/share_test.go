@@ -67,6 +67,12 @@ func TestShare(t *testing.T) {
 	share, ok = whole.Share(1)
 	require.True(t, ok)
 	assert.Equal(t, whole, share)
+	share, ok = policy.PerMinute(9).Scaled(500_000).Share(2) // 4 of 9
+	require.True(t, ok)
+	assert.Equal(t, "2 per minute, reduced from 4", share.String())
+	share, ok = policy.PerMinute(5).Scaled(900_000).Share(3) // 4 of 5
+	require.True(t, ok)
+	assert.False(t, share.IsReduced(), "%s: a share of the whole is no more", share)
 }
 
 // All shares together are never more than the limit, and each is a limit of the same
