@@ -218,8 +218,8 @@ func TestFaultsThatAreNotTheStores(t *testing.T) {
 // Clients that go away, however many, neither open the breaker nor pass a limit.
 func TestDisconnectsNeitherOpenNorPass(t *testing.T) {
 	t.Parallel()
-	disconnects := 100_000
-	if testing.Short() {
+	disconnects := 1_000_000
+	if underRace || testing.Short() {
 		disconnects = 10_000
 	}
 	hour := policy.FixedWindow(3, time.Hour)

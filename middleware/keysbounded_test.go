@@ -44,7 +44,7 @@ func TestRandomRequestsMakeFewStates(t *testing.T) {
 	methods := []string{"GET", "HEAD", "POST", "CONNECT", ""}
 	r := request("/", "")
 	n := 100_000
-	if testing.Short() {
+	if underRace || testing.Short() {
 		n /= 10
 	}
 	for range n {

@@ -113,6 +113,11 @@ func TestFailoverLoss(t *testing.T) {
 	measure := func(t *testing.T, client redis.UniversalClient, wait int, failover func() *redistest.Server) (answered, lost int64, took time.Duration) {
 		store := redisstore.Options{WaitReplicas: wait}.New(client)
 		defer store.Close()
+		eventually(t, "an answer", func() bool {
+			var d policy.Decision
+			warm := []policy.Charge{charge(policy.PerHour(1000), "warm")}
+			return store.Take(t.Context(), policy.NewTicket(), warm, &d) == nil
+		})
 		var n atomic.Int64
 		ctx, stop := context.WithCancel(t.Context())
 		var workers sync.WaitGroup
