@@ -29,6 +29,8 @@ type compiler struct {
 	none     evaluation // without variables
 	sets     []set      // room for more of them, so that they need not be made one by one
 	nodes    []node     // the same
+	rares    []rare     // the same
+	sizers   []sizer    // the same
 }
 
 // A source is a selection set, one of those that are merged into a set.
@@ -283,6 +285,26 @@ func (c *compiler) newNodes(n int) []node {
 	return nodes
 }
 
+// more returns the rare part of a node.
+func (c *compiler) more(n *node) *rare {
+	if n.rare == nil {
+		if len(c.rares) == 0 {
+			c.rares = make([]rare, 8)
+		}
+		n.rare, c.rares = &c.rares[0], c.rares[1:]
+	}
+	return n.rare
+}
+
+func (c *compiler) newSizer() *sizer {
+	if len(c.sizers) == 0 {
+		c.sizers = make([]sizer, 4)
+	}
+	s := &c.sizers[0]
+	c.sizers = c.sizers[1:]
+	return s
+}
+
 func (c *compiler) key(sources []source, t *typ, sizes []inherited, meta metaDepth) (key memoKey, ok bool) {
 	if c.work < memoFrom || len(sources) > len(key.sources) || len(sizes) > 1 {
 		return key, false
@@ -534,7 +556,7 @@ func (c *compiler) node(n *node, i int, o *typ, sizes []inherited, depth int, me
 	}
 	n.def = def
 	if e.when != nil {
-		n.more().when = e.when
+		c.more(n).when = e.when
 	}
 	if def.meta {
 		if c.calculator.options.NoIntrospection {
@@ -639,7 +661,7 @@ func (c *compiler) weigh(n *node, def *field, f *ast.Field) error {
 		if arg != nil {
 			w.given = c.literal(arg.Value)
 		}
-		n.more().weighed = append(n.more().weighed, w)
+		c.more(n).weighed = append(n.rare.weighed, w)
 	}
 	for _, in := range def.args {
 		add(in, f.Arguments)
@@ -686,7 +708,7 @@ func (c *compiler) sized(n *node, def *field, f *ast.Field, sizes []inherited) (
 		below = append(below, inherited{path, own})
 	}
 	if !own.fixed || own.fixedErr != nil {
-		n.more().asks = own
+		c.more(n).asks = own
 	}
 	return below
 }

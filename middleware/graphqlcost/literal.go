@@ -9,7 +9,8 @@ import (
 // literal returns a value of a document as JSON, with $n for its variables: with
 // the number that index has for each. It holds nothing of the document.
 func literal(v *ast.Value, index func(string) int) value {
-	return value(appendLiteral(nil, v, index))
+	var room [64]byte
+	return value(appendLiteral(room[:0], v, index))
 }
 
 func appendLiteral(out []byte, v *ast.Value, index func(string) int) []byte {

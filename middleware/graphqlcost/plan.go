@@ -64,14 +64,6 @@ type rare struct {
 	asks    *sizer    // the size that it passes down
 }
 
-// more returns the rare part of a node.
-func (n *node) more() *rare {
-	if n.rare == nil {
-		n.rare = new(rare)
-	}
-	return n.rare
-}
-
 // typename is the field that all types have, and that costs nothing.
 var typename = &field{name: "__typename"}
 

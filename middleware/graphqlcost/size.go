@@ -43,7 +43,8 @@ type sizer struct {
 
 // sizer binds a sizing to the arguments of a field.
 func (c *compiler) sizer(how *sizing, def *field, args ast.ArgumentList) *sizer {
-	s := &sizer{how: how, fixed: true}
+	s := c.newSizer()
+	s.how, s.fixed = how, true
 	if len(how.slices) > 0 {
 		both := s.room[:]
 		if 2*len(how.slices) > len(both) {
