@@ -31,8 +31,9 @@ const (
 	MinWindow = time.Millisecond
 	MaxWindow = 366 * 24 * time.Hour
 
-	// maxDrain bounds how long a full bucket may take to refill.
-	maxDrain = 50 * MaxWindow
+	// maxDrain bounds how long a full bucket may take to refill. One that counts
+	// refusals may hold twice as much, and has to refill before maxInstant.
+	maxDrain = 40 * MaxWindow
 )
 
 // A Limit is how much is allowed: an algorithm and its numbers.
@@ -276,7 +277,7 @@ func CheckName(name string) error {
 func (l Limit) checkDrain() Limit {
 	if !l.invalid {
 		if full, _ := mulDiv(l.burst, l.window, l.n); full > int64(maxDrain/time.Microsecond) {
-			l.fail("burst %d at %d per %s takes over fifty years to refill: write a smaller burst",
+			l.fail("burst %d at %d per %s takes over forty years to refill: write a smaller burst",
 				l.burst, l.n, longDuration(l.Window()))
 		}
 	}

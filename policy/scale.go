@@ -16,6 +16,8 @@ const Whole int64 = 1_000_000
 //
 //	PerMinute(60).Scaled(500_000)    // 30 per minute, reduced from 60
 //
+// A bucket's n stays large enough for the whole burst to refill within forty years.
+//
 // It is the same limit with other numbers, so that it finds the usage there is,
 // and gives back Whole's when it is scaled back. Quotas, which were bought,
 // slots and lock-outs stay as they are. To scale a scaled limit replaces its factor; to scale it
@@ -40,6 +42,10 @@ func (l Limit) Scaled(millionths int64) Limit {
 		return l
 	}
 	n, burst := scale(l.n, millionths), scale(l.burst, millionths)
+	if l.algorithm == AlgorithmTokenBucket { // it may be charged all that the whole limit holds
+		slowest := mulDivUp(l.burst, l.window, int64(maxDrain/time.Microsecond))
+		n = max(n, min(slowest, l.n))
+	}
 	l.reduced = n < l.n || burst < l.burst
 	l.n, l.burst = n, burst
 	return l

@@ -90,3 +90,23 @@ func TestCheckFactor(t *testing.T) {
 		require.ErrorContains(t, policy.CheckFactor(name, f), "write", name)
 	}
 }
+
+// However small the factor, a bucket refills within what a state can tell, also from
+// all that the whole limit holds, and from twice as much where refusals count.
+func TestScaledBucketsRefillInTime(t *testing.T) {
+	t.Parallel()
+	l := policy.TokenBucket(3, policy.MaxWindow).WithBurst(115).CountRefused().Scaled(469_566)
+	require.NoError(t, l.Validate())
+	now := epoch
+	s, r := l.Take(policy.State{}, now, 2)
+	require.Equal(t, policy.Allowed, r.Verdict)
+	for range 5 {
+		s, _ = l.Take(s, now, 57)
+	}
+	require.Zero(t, l.Peek(s, s.Until, 0).Used)
+	fresh, _ := l.Take(policy.State{}, s.Until, 1)
+	drained, _ := l.Take(s, s.Until, 1)
+	require.Equal(t, fresh.A, drained.A)
+	require.Positive(t, l.Peek(s, s.Until-1, 0).Used)
+	require.Less(t, s.Until, int64(1)<<52, "the last instant")
+}

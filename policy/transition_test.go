@@ -435,11 +435,11 @@ func TestBounds(t *testing.T) {
 			})
 		}
 	}
-	slow := policy.TokenBucket(1, policy.MaxWindow).WithBurst(50)
+	slow := policy.TokenBucket(1, policy.MaxWindow).WithBurst(40)
 	require.NoError(t, slow.Validate())
-	s, _ := slow.Take(policy.State{}, epoch, 50)
-	r := slow.Peek(s, epoch, 50)
-	require.Equal(t, 50*policy.MaxWindow, r.RetryAfter)
+	s, _ := slow.Take(policy.State{}, epoch, 40)
+	r := slow.Peek(s, epoch, 40)
+	require.Equal(t, 40*policy.MaxWindow, r.RetryAfter)
 }
 
 func TestNegativeUnitsPanic(t *testing.T) {
