@@ -39,7 +39,7 @@ func TestWaitReplicas(t *testing.T) {
 	proxy := redistest.StartProxy(t, master.Addr())
 	client := redis.NewClient(&redis.Options{Addr: proxy.Addr()})
 	defer client.Close()
-	store := redisstore.Options{WaitReplicas: 1}.New(client)
+	store := redisstore.Options{WaitReplicas: 1, Timeout: 2 * time.Second}.New(client)
 	defer store.Close()
 	direct := redisstore.New(master.Client(t))
 	defer direct.Close()
