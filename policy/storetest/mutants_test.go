@@ -555,7 +555,7 @@ func TestSlotMutants(t *testing.T) {
 					t.Logf("%s: %v", want, err)
 				}
 			}
-			const ops = 20_000
+			const ops = 10_000
 			if m.random && storetest.Random(t, 1, ops, h) == nil {
 				t.Errorf("%d random operations do not notice", ops)
 			}
@@ -583,11 +583,8 @@ func TestMutants(t *testing.T) {
 				if !slices.Contains(m.sentences, c.Number) || slices.Contains(noticed, c.Number) {
 					continue
 				}
-				for range 5 { // what depends on how goroutines meet may take some tries
-					if err := c.Check(t, h); err != nil && !errors.Is(err, storetest.ErrNotApplicable) {
-						noticed = append(noticed, c.Number)
-						break
-					}
+				if err := c.Check(t, h); err != nil && !errors.Is(err, storetest.ErrNotApplicable) {
+					noticed = append(noticed, c.Number)
 				}
 			}
 			if !slices.Equal(noticed, m.sentences) {

@@ -417,7 +417,7 @@ func (p *process) joint(
 	}
 	if p.quirk.unlocked {
 		p.mu.Unlock()
-		time.Sleep(time.Microsecond)
+		time.Sleep(time.Millisecond) // long enough for others to come between
 		p.mu.Lock()
 	}
 	for _, i := range group {
