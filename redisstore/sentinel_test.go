@@ -3,7 +3,6 @@ package redisstore_test
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -107,19 +106,12 @@ func TestReplicasAreNeverRead(t *testing.T) {
 		requireNothingRead(t, replica)
 	}
 	// The client itself would have: so the test can tell.
-	// A client that has met the cluster before its replicas learns of them by the way.
-	client = redis.NewClusterClient(&redis.ClusterOptions{Addrs: cluster.Addrs(), RouteRandomly: true, ReadOnly: true})
-	defer client.Close()
-	for range 30 {
-		for i := range 100 {
-			client.Get(t.Context(), fmt.Sprint(i))
-		}
-		if slices.ContainsFunc(cluster.Replicas, func(replica *redistest.Server) bool {
-			return strings.Contains(replica.Client(t).Info(t.Context(), "commandstats").Val(), "cmdstat_get:")
-		}) {
-			return
-		}
-		time.Sleep(50 * time.Millisecond)
+	for i := range 100 {
+		client.Get(t.Context(), fmt.Sprint(i))
 	}
-	t.Skip("the client itself has read from no replica either: this run shows nothing")
+	var asked bool
+	for _, replica := range cluster.Replicas {
+		asked = asked || strings.Contains(replica.Client(t).Info(t.Context(), "commandstats").Val(), "cmdstat_get:")
+	}
+	require.True(t, asked)
 }

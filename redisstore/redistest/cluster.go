@@ -43,7 +43,9 @@ func StartCluster(tb testing.TB, args ...string) *Cluster {
 // until they follow.
 func StartClusterWithReplicas(tb testing.TB, args ...string) *Cluster {
 	tb.Helper()
-	args = append([]string{"--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0"}, args...)
+	args = append([]string{
+		"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--cluster-replica-validity-factor", "0",
+	}, args...)
 	c := &Cluster{tb: tb, Nodes: startNodes(tb, args), Replicas: startNodes(tb, args)}
 	c.join(tb)
 	c.follow()

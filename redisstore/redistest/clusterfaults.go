@@ -3,6 +3,7 @@ package redistest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -83,6 +84,15 @@ func (s *Server) inWellCluster() bool {
 	return strings.Contains(client.ClusterInfo(ctx).Val(), "cluster_state:ok")
 }
 
+// slots returns which nodes the server tells clients of.
+func (s *Server) slots() []redis.ClusterSlot {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	client := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1})
+	defer client.Close()
+	return client.ClusterSlots(ctx).Val()
+}
+
 // follow makes replicas of the nodes of the cluster, and waits until they are.
 func (c *Cluster) follow() {
 	c.tb.Helper()
@@ -98,6 +108,17 @@ func (c *Cluster) follow() {
 		for i := range c.Nodes {
 			known := strings.Count(fmt.Sprint(c.Nodes[i].do("CLUSTER", "NODES")), " slave ")
 			if !c.Nodes[i].Followed(1) || known != len(c.Replicas) || !c.Replicas[i].inWellCluster() {
+				return false
+			}
+		}
+		return true
+	})
+	// Nodes tell clients of a replica only once they know that it has some of its
+	// master's stream, which may be seconds later.
+	Await(c.tb, "clients are told of replicas", func() bool {
+		for _, node := range c.all() {
+			slots := node.slots()
+			if len(slots) == 0 || slices.ContainsFunc(slots, func(s redis.ClusterSlot) bool { return len(s.Nodes) != 2 }) {
 				return false
 			}
 		}
