@@ -42,14 +42,7 @@ func (s *Store) TakeKnown(ctx context.Context, ticket policy.Ticket, charges []p
 		return err
 	}
 	d.Reset(len(charges))
-	for tries := 0; ; tries++ {
-		if s.closed.Load() {
-			return policy.ErrClosed
-		}
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		p := getPlan(s.route.Load())
+	return s.attempt(ctx, func(p *plan) error {
 		for i := range charges {
 			p.addOnce(s, kindTake, ticket, charges, i)
 		}
@@ -57,11 +50,8 @@ func (s *Store) TakeKnown(ctx context.Context, ticket policy.Ticket, charges []p
 		if known {
 			s.conclude(ctx, p, kindTake, charges, d)
 		}
-		p.put()
-		if !errors.Is(err, errReplan) || tries == maxReplans {
-			return err
-		}
-	}
+		return err
+	})
 }
 
 // runKnown sends the plan's calls as run does, but what fails of them leaves the

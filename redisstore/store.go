@@ -175,9 +175,21 @@ func (s *Store) decide(ctx context.Context, kind int64, ticket policy.Ticket, ch
 }
 
 // perform makes a plan, carries it out and, if all of it went through, lets
-// conclude look at the answers. It starts over if the server turns out to be a
-// cluster, for which plans are divided differently: nothing ran then.
+// conclude look at the answers.
 func (s *Store) perform(ctx context.Context, build, conclude func(*plan)) error {
+	return s.attempt(ctx, func(p *plan) error {
+		build(p)
+		err := s.run(ctx, p)
+		if err == nil && conclude != nil {
+			conclude(p)
+		}
+		return err
+	})
+}
+
+// attempt has do fill a plan and carry it out. It starts over if the server turns
+// out to be a cluster, for which plans are divided differently: nothing ran then.
+func (s *Store) attempt(ctx context.Context, do func(*plan) error) error {
 	for tries := 0; ; tries++ {
 		if s.closed.Load() {
 			return policy.ErrClosed
@@ -186,11 +198,7 @@ func (s *Store) perform(ctx context.Context, build, conclude func(*plan)) error 
 			return err
 		}
 		p := getPlan(s.route.Load())
-		build(p)
-		err := s.run(ctx, p)
-		if err == nil && conclude != nil {
-			conclude(p)
-		}
+		err := do(p)
 		p.put()
 		if !errors.Is(err, errReplan) || tries == maxReplans {
 			return err
