@@ -56,11 +56,12 @@ type AdaptiveConfig struct {
 //	r.Use(limits.Handler, adaptive.Handler)
 //
 // Every second the latency of nine tenths of the requests that ended in it, and of
-// those that hang, is held to its own long-term level. If it is more than twice that, the factor is
-// multiplied by what would bring it back to that, if latency were proportional,
-// but by no less than a half; if it is at most one and a half times that, 0.05
-// are added; in between nothing moves. Before the next step, requests that were
-// let in before get time to end. Too many failures reduce by a fifth.
+// those that hang, is held to its own long-term level. If it is more than twice
+// that, the factor is multiplied by what would bring it back to that, if latency
+// were proportional, but by no less than a half; if it is at most one and a half
+// times that, 0.05 are added; in between nothing moves. Before the next step,
+// requests that were let in before get time to end. Too many failures reduce by a
+// fifth.
 //
 // Rules that are Critical are reduced last, when all others are at the floor, and
 // raised first.

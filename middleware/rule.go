@@ -130,10 +130,10 @@ const (
 	// FailLocal counts in memory until the store is back: this process admits an
 	// equal share of each limit, rounded down, among the [Config.Instances] or as many
 	// as the store has counted. A share that rounds to nothing, or is less than what
-	// the request costs, or among a number that is not known yet, is FailClosed. Header fields tell of the share. Slots are
-	// shared too; what holds one of the store's is not counted among them. A Quota
-	// cannot be shared: among Limits it is an error of New, and one that LimitsFor
-	// chooses is FailClosed.
+	// the request costs, or among a number that is not known yet, is FailClosed.
+	// Header fields tell of the share. Slots are shared too; what holds one of the
+	// store's is not counted among them. A Quota cannot be shared: among Limits it is
+	// an error of New, and one that LimitsFor chooses is FailClosed.
 	FailLocal
 )
 
@@ -156,7 +156,8 @@ type rule struct {
 	limiter string
 	scope   policy.Scope
 	hold    meanHold
-	scaled  atomic.Int64 // by how much less than Whole its limits were last
+	scales  bool         // a Scale may reduce its limits
+	scaled  atomic.Int64 // by how much less than Whole they were last
 	lockout bool         // its limits are lock-outs
 
 	on, except []pattern // parsed
@@ -178,7 +179,10 @@ func (l *Limiter) add(rules []Rule) error {
 		if lockout && r.Settle == nil {
 			r.Settle = settleBy(unauthorized)
 		}
-		l.rules = append(l.rules, &rule{Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name), lockout: lockout, on: on, except: except})
+		l.rules = append(l.rules, &rule{
+			Rule: r, limiter: l.name, scope: policy.NewScope(l.name, r.Name),
+			lockout: lockout, scales: canScale(&r), on: on, except: except,
+		})
 	}
 	var err error
 	l.matcher, err = newMatcher(l)

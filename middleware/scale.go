@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -159,10 +160,15 @@ func (s *Scale) millionths(critical bool) int64 {
 	return at.millionths
 }
 
+// canScale tells whether a rule may have a limit that a Scale reduces.
+func canScale(r *Rule) bool {
+	return r.LimitsFor != nil || slices.ContainsFunc(r.Limits, func(l policy.Limit) bool { return l.Scaled(1).IsReduced() })
+}
+
 // scaleOf returns what the limits of a rule are scaled by, and tells of it if it
 // has changed since the last request.
 func (l *Limiter) scaleOf(r *rule) int64 {
-	if l.scale == nil && r.Scale == nil {
+	if !r.scales || l.scale == nil && r.Scale == nil {
 		return policy.Whole
 	}
 	all, own := l.scale.millionths(r.Critical), r.Scale.millionths(r.Critical)

@@ -124,6 +124,9 @@ func TestScaleApplies(t *testing.T) {
 			Rules: []ratelimit.Rule{
 				{Name: "both", Key: apiKey, Scale: own, Limits: []policy.Limit{policy.TokenBucket(100, time.Hour).WithBurst(200)}},
 				{Name: "one", Key: apiKey, Limits: []policy.Limit{policy.PerHour(1000), policy.Quota(1000, policy.Daily), policy.Concurrency(100)}},
+				// Nothing to scale, and nothing to tell of it.
+				{Name: "bought", Key: apiKey, Limits: []policy.Limit{policy.Quota(1000, policy.Monthly)}},
+				{Name: "guard", Key: apiKey, Limits: []policy.Limit{policy.Lockout(10, time.Hour)}},
 			},
 		})
 		h := l.Handler(new(served))

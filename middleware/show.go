@@ -26,9 +26,9 @@ func (l *Limiter) Limits() http.Handler { return ShowLimits(nil, l) }
 //
 // The caller is whoever the rules' keys say. Rules that it skips are not shown, nor
 // those that the request to this handler does not meet, by On and Except: to show
-// them, put the endpoint's path in the request's URL. Costs are not asked. No limit is spent, so that the handler answers a
-// caller that is refused everywhere else: it stands beside the Limiters, not
-// behind them.
+// them, put the endpoint's path in the request's URL. Costs are not asked. No limit
+// is spent, so that the handler answers a caller that is refused everywhere else:
+// it stands beside the Limiters, not behind them.
 func ShowLimits(shape func(*respond.Report) any, limiters ...*Limiter) http.Handler {
 	if shape == nil {
 		shape = shapeLimits

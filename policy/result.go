@@ -110,9 +110,10 @@ type Receipt struct {
 
 // Tighter reports whether r binds a client more than s does. A refusal binds
 // more than a place in a queue, and that more than an admission; Never more than
-// a block, that more than any wait, and a longer wait more than a shorter one. Of two admissions the one
-// with the smaller share of its capacity left binds, and an [Unlimited] quota
-// binds nobody. On a tie it is false, so that the first of several wins.
+// a block, that more than any wait, and a longer wait more than a shorter one. Of
+// two admissions the one with the smaller share of its capacity left binds, and an
+// [Unlimited] quota binds nobody. On a tie it is false, so that the first of several
+// wins.
 func (r Result) Tighter(s Result) bool {
 	if a, b := r.Verdict, s.Verdict; a != b {
 		return a > b

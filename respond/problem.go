@@ -22,10 +22,11 @@ import (
 //	}
 //
 // The type is temporary-reduced-capacity, and the status still the style's, where
-// a limit refuses only because it is reduced for a while. The code is the [Reason]. retry_after is the number of the Retry-After field,
-// and absent with it. Where the wait is longer than that field can say, as a
-// quota's may be, retry_at is the instant: "2026-12-01T00:00:00Z". violated-policies has the names that [RateLimitDraft11]
-// gives the limits that refused.
+// a limit refuses only because it is reduced for a while. The code is the [Reason].
+// retry_after is the number of the Retry-After field, and absent with it. Where the
+// wait is longer than that field can say, as a quota's may be, retry_at is the
+// instant: "2026-12-01T00:00:00Z". violated-policies has the names that
+// [RateLimitDraft11] gives the limits that refused.
 var Problem Refusal = problem{}
 
 type problem struct{}
