@@ -81,8 +81,7 @@ func (b *bench) well() {
 	case b.sentinel != nil:
 		b.sentinel.AwaitWell()
 	case b.cluster != nil:
-		b.cluster.AwaitWell()
-		redistest.Await(b.t, "a replica follows", func() bool { return b.server().Followed(1) })
+		b.cluster.Restore()
 	}
 }
 

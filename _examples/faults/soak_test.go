@@ -184,10 +184,7 @@ func (w *weather) change(left time.Duration) {
 	fault := faults[w.random.IntN(len(faults))]
 	fault.run()
 	w.counts[fault.name]++
-	w.cluster.AwaitWell()
-	for _, node := range w.cluster.Nodes {
-		redistest.Await(w.t, "a replica follows", func() bool { return node.Followed(1) })
-	}
+	w.cluster.Restore()
 }
 
 // TestSoakProcess is one process of TestSoak.

@@ -62,6 +62,20 @@ func (c *Cluster) AwaitFailover(i int) {
 	})
 }
 
+// Restore makes each of Nodes master again whose replica has taken its place, as one
+// does by itself when a busy machine keeps its master silent for long enough. It waits
+// until the cluster is well, and every node has its replica.
+func (c *Cluster) Restore() {
+	c.tb.Helper()
+	c.AwaitWell()
+	for i, node := range c.Nodes {
+		if node.role() != "master" {
+			c.Failover(i)
+		}
+		Await(c.tb, "a replica follows", func() bool { return node.Followed(1) })
+	}
+}
+
 // AwaitWell waits until all nodes that were not killed say that the cluster is well.
 func (c *Cluster) AwaitWell() {
 	c.tb.Helper()

@@ -47,7 +47,7 @@ func TestClusterFailover(t *testing.T) {
 	if v := cluster.Replicas[owner].Client(t).Get(t.Context(), "{a}").Val(); v != "w" {
 		t.Errorf("the successor has %q", v)
 	}
-	cluster.Failover(owner) // and back
+	cluster.TakeOver(owner) // and back
 
 	other := (owner + 1) % 3
 	cluster.MoveSlots(owner, other, slot, slot)
@@ -59,7 +59,7 @@ func TestClusterFailover(t *testing.T) {
 	cluster.AwaitFailover(other)
 	redistest.Await(t, "a write to the successor", func() bool { return c.Set(t.Context(), "{a}", "x", 0).Err() == nil })
 	cluster.Nodes[other].Restart()
-	cluster.Failover(other)
+	cluster.Restore()
 	if v := cluster.Nodes[other].Client(t).Get(t.Context(), "{a}").Val(); v != "x" {
 		t.Errorf("who came back has %q", v)
 	}
