@@ -8,6 +8,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -25,12 +26,13 @@ import (
 // in all of them when it was to end, or is ended.
 func TestScaleAcrossProcesses(t *testing.T) {
 	everywhere(t, func(t *testing.T, where string) {
-		t.Parallel() // it waits most of the time
+		t.Parallel()                          // it waits most of the time
+		kind, _, _ := strings.Cut(where, " ") // two of them have the same servers
 		client := dial(where)
 		defer client.Close()
 		store := redisstore.New(client)
 		defer store.Close()
-		scale, err := ratelimit.NewSharedScale("load", store)
+		scale, err := ratelimit.NewSharedScale(kind, store)
 		require.NoError(t, err)
 
 		const processes = 3
@@ -115,11 +117,12 @@ func TestScaleProcess(t *testing.T) {
 		defer close(ended)
 		_, _ = os.Stdin.Read(make([]byte, 1))
 	}()
+	kind, _, _ := strings.Cut(where, " ")
 	client := dial(where)
 	defer client.Close()
 	store := redisstore.New(client)
 	defer store.Close()
-	scale, err := ratelimit.NewSharedScale("load", store)
+	scale, err := ratelimit.NewSharedScale(kind, store)
 	require.NoError(t, err)
 	defer scale.Close()
 	limits, err := ratelimit.New(ratelimit.Config{
