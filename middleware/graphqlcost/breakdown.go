@@ -14,16 +14,18 @@ const maxParts = 50
 
 func (c *Calculator) breakdown(ctx context.Context, ops []Operation) (ratelimit.Costs, error) {
 	var parts ratelimit.Costs
+	var room [few]value
 	sum := int64(0)
 	for i := range ops {
-		var own []Part
-		thousandths, err := c.walk(ctx, &ops[i], func(e *evaluation) (total int64, err error) {
-			own, err = e.parts()
-			if err != nil {
-				return 0, err
-			}
-			return e.total()
-		})
+		e, err := c.begin(ctx, &ops[i], &room)
+		if err != nil {
+			return nil, err
+		}
+		own, err := e.parts()
+		if err != nil {
+			return nil, err
+		}
+		thousandths, err := e.total()
 		if err != nil {
 			return nil, err
 		}
@@ -81,8 +83,8 @@ func addPart(parts []Part, name string, n int64) []Part {
 func (e *evaluation) parts() ([]Part, error) {
 	var parts []Part
 	memo := make(map[*set][]Part)
-	for i := range e.plan.root.classes[0] {
-		n := &e.plan.root.classes[0][i]
+	for i := range e.plan.root.classes[0].nodes {
+		n := &e.plan.root.classes[0].nodes[i]
 		total, err := e.node(n)
 		if err != nil {
 			return nil, err
@@ -141,10 +143,10 @@ func (e *evaluation) sections(s *set, memo map[*set][]Part) ([]Part, error) {
 	var dearest []Part
 	most := int64(-1)
 	for _, class := range s.classes {
-		total := int64(0)
+		total := class.fixed
 		var parts []Part
-		for i := range class {
-			n := &class[i]
+		for i := range class.nodes {
+			n := &class.nodes[i]
 			cost, err := e.node(n)
 			if err != nil {
 				return nil, err

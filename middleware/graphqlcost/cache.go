@@ -2,33 +2,41 @@ package graphqlcost
 
 import (
 	"crypto/sha256"
+	"encoding/hex"
+	"hash/maphash"
 	"strings"
 	"sync"
 	"sync/atomic"
 )
 
 // A cache keeps the plans of documents that have been met, and the errors of
-// those that have none, up to about a number of bytes. Its keys are digests, so
-// that nobody can make two documents share a plan. What was met again since the
-// clock's hand last passed it stays: documents that are sent once, however many,
-// do not drive out those that are in use.
+// those that have none, up to about a number of bytes. It keeps their texts too,
+// and compares them, so that nobody can make two documents share a plan. What was
+// met again since the clock's hand last passed it stays: documents that are sent
+// once, however many, do not drive out those that are in use.
 type cache struct {
 	most int
+	seed maphash.Seed
 
-	mu    sync.RWMutex
-	bytes int
-	all   map[planKey]*planEntry
-	ring  []*planEntry
-	hand  int
+	mu      sync.RWMutex
+	bytes   int
+	texts   map[uint64]*planEntry // by the hash of the text and the name
+	digests map[planKey]*planEntry
+	ring    []*planEntry
+	hand    int
 }
 
-// A planKey is a document's digest and the name of one of its operations.
+// A planKey is a document's SHA-256 and the name of one of its operations.
 type planKey struct {
-	digest [sha256.Size]byte
+	digest digest
 	name   string
 }
 
+type digest [sha256.Size]byte
+
 type planEntry struct {
+	text  string
+	hash  uint64
 	key   planKey
 	plan  *plan
 	err   error
@@ -36,8 +44,8 @@ type planEntry struct {
 	met   atomic.Bool
 }
 
-// digest returns the SHA-256 of a text.
-func digest(text string) [sha256.Size]byte {
+// digestOf returns the SHA-256 of a text.
+func digestOf(text string) digest {
 	room := copies.Get().(*[]byte)
 	*room = append((*room)[:0], text...)
 	sum := sha256.Sum256(*room)
@@ -48,28 +56,65 @@ func digest(text string) [sha256.Size]byte {
 // copies are buffers for digests.
 var copies = sync.Pool{New: func() any { return new([]byte) }}
 
-func newCache(bytes int) *cache {
-	return &cache{most: bytes, all: make(map[planKey]*planEntry)}
+// digestIn reads a digest in hexadecimal.
+func digestIn(text string) (sum digest, ok bool) {
+	if len(text) != hex.EncodedLen(len(sum)) {
+		return sum, false
+	}
+	_, err := hex.Decode(sum[:], []byte(text))
+	return sum, err == nil
 }
 
-// get returns the entry of a key, or nil.
-func (c *cache) get(key planKey) *planEntry {
+func newCache(bytes int) *cache {
+	return &cache{
+		most: bytes, seed: maphash.MakeSeed(),
+		texts: make(map[uint64]*planEntry), digests: make(map[planKey]*planEntry),
+	}
+}
+
+// hash returns what an entry is found by. The seed is the cache's own, so that
+// nobody can choose it.
+func (c *cache) hash(text, name string) uint64 {
+	return maphash.String(c.seed, text) ^ 3*maphash.String(c.seed, name)
+}
+
+// get returns the entry of a text, or nil.
+func (c *cache) get(text, name string) *planEntry {
+	if c.most == 0 {
+		return nil
+	}
+	hash := c.hash(text, name)
 	c.mu.RLock()
-	e := c.all[key]
+	e := c.texts[hash]
 	c.mu.RUnlock()
-	if e != nil && !e.met.Load() {
+	if e == nil || e.key.name != name || e.text != text {
+		return nil
+	}
+	return e.meet()
+}
+
+// getByDigest returns the entry of the text with a digest, or nil.
+func (c *cache) getByDigest(key planKey) *planEntry {
+	c.mu.RLock()
+	e := c.digests[key]
+	c.mu.RUnlock()
+	if e == nil {
+		return nil
+	}
+	return e.meet()
+}
+
+func (e *planEntry) meet() *planEntry {
+	if !e.met.Load() {
 		e.met.Store(true)
 	}
 	return e
 }
 
-// put keeps an entry, unless it alone would take much of the room there is.
-func (c *cache) put(key planKey, p *plan, err error) {
-	if c.most == 0 {
-		return
-	}
-	key.name = strings.Clone(key.name) // it may be a part of the request
-	e := &planEntry{key: key, plan: p, err: err, bytes: 512 + len(key.name)}
+// put keeps an entry, unless it alone would take much of the room there is. It
+// keeps the text as it is, of which the plan holds parts.
+func (c *cache) put(text, name string, p *plan, err error) {
+	e := &planEntry{text: text, plan: p, err: err, bytes: 512 + len(name) + len(text)}
 	if p != nil {
 		e.bytes += p.bytes
 	} else {
@@ -78,13 +123,15 @@ func (c *cache) put(key planKey, p *plan, err error) {
 	if e.bytes > c.most/8 {
 		return
 	}
+	e.key = planKey{digestOf(text), strings.Clone(name)} // it may be a part of the request
+	e.hash = c.hash(text, name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.all[key] != nil {
-		return
+	if c.texts[e.hash] != nil {
+		return // it came meanwhile
 	}
 	c.makeRoom(e.bytes)
-	c.all[key] = e
+	c.texts[e.hash], c.digests[e.key] = e, e
 	c.ring = append(c.ring, e)
 	c.bytes += e.bytes
 }
@@ -101,7 +148,8 @@ func (c *cache) makeRoom(bytes int) {
 			c.hand++
 			continue
 		}
-		delete(c.all, e.key)
+		delete(c.texts, e.hash)
+		delete(c.digests, e.key)
 		c.bytes -= e.bytes
 		last := len(c.ring) - 1
 		c.ring[c.hand], c.ring[last] = c.ring[last], nil

@@ -282,9 +282,14 @@ func (c *Calculator) cost(ctx context.Context, ops []Operation) (int64, error) {
 	if len(ops) == 0 {
 		return c.options.MinCost, nil
 	}
+	var room [few]value
 	sum := int64(0)
 	for i := range ops {
-		thousandths, err := c.walk(ctx, &ops[i], (*evaluation).total)
+		e, err := c.begin(ctx, &ops[i], &room)
+		if err != nil {
+			return 0, err
+		}
+		thousandths, err := e.total()
 		if err != nil {
 			return 0, err
 		}
@@ -308,24 +313,24 @@ func (c *Calculator) affordable(ops []Operation, cost int64) error {
 	return nil
 }
 
-// walk goes through an operation's plan with its variables.
-func (c *Calculator) walk(ctx context.Context, op *Operation, through func(*evaluation) (int64, error)) (int64, error) {
+// begin makes an evaluation of an operation's plan with its variables, which are
+// kept in the room if they are few.
+func (c *Calculator) begin(ctx context.Context, op *Operation, room *[few]value) (evaluation, error) {
 	p, err := c.plan(ctx, op)
 	if err != nil {
-		return 0, err
+		return evaluation{}, err
 	}
 	e := evaluation{calculator: c, plan: p}
-	var few [8]value
-	if e.values = few[:min(len(p.variables), len(few))]; len(p.variables) > len(few) {
-		e.values = make([]value, len(p.variables))
+	if n := len(p.variables); n <= len(room) {
+		e.values = room[:n]
+		clear(e.values)
+	} else {
+		e.values = make([]value, n)
 	}
 	if p.shared > 0 {
 		e.known = make([]int64, p.shared)
 	}
-	if err := e.bind(value(op.Variables)); err != nil {
-		return 0, err
-	}
-	return through(&e)
+	return e, e.bind(value(op.Variables))
 }
 
 // total returns what the operation costs, in thousandths.
@@ -340,8 +345,8 @@ func (e *evaluation) mutations() int64 {
 		return 0
 	}
 	n := int64(0)
-	for i := range e.plan.root.classes[0] {
-		if e.mutates(&e.plan.root.classes[0][i]) {
+	for i := range e.plan.root.classes[0].nodes {
+		if e.mutates(&e.plan.root.classes[0].nodes[i]) {
 			n++
 		}
 	}

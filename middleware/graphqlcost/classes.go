@@ -2,11 +2,11 @@ package graphqlcost
 
 import "github.com/vektah/gqlparser/v2/ast"
 
-// classes returns one object for each class of those that an abstract type can be: objects
+// classesOf returns one object for each class of those that an abstract type can be: objects
 // of one class meet the same fragments, and their fields cost the same. However
 // many objects implement an interface, there are no more classes than fragments
 // and costs tell apart.
-func (c *compiler) classes(sources []source, t *typ) ([]*typ, error) {
+func (c *compiler) classesOf(sources []source, t *typ) ([]*typ, error) {
 	var conditions []*typ
 	var names []string
 	for _, src := range sources {

@@ -4,69 +4,65 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
 // A compiler makes the plan of one operation: what it could select, merged as an
-// executor merges it, with all that depends on variables left open.
+// executor merges it, with all that depends on variables left open. Compilers are
+// used again: see [compilers].
 type compiler struct {
 	calculator *Calculator
 	schema     *schema // nil if there is none
 	limits     *Limits
-	document   *document
+	document   document
 	plan       *plan
-	work       int // fields looked at so far
-	steps      int // and what is cheaper
+	none       evaluation // without variables
+	work       int        // fields looked at so far
+	steps      int        // and what is cheaper
+	lengths    int        // how many lists were given one
 
-	memo     map[memoKey]*set
-	untyped  map[string]*typ
-	entries  []entry  // of the sets that are being collected
-	used     int      // how many of them there were at most
-	spreads  []spread // their fragments
-	nameless *typ
-	none     evaluation // without variables
-	sets     []set      // room for more of them, so that they need not be made one by one
-	nodes    []node     // the same
-	rares    []rare     // the same
-	sizers   []sizer    // the same
+	memo    map[memoKey]outcome
+	untyped []*typ          // the types that are named; without a schema
+	names   map[string]*typ // the same, if they are many
+	guess   field           // what is guessed of the field that is looked at
+
+	// Stacks of the sets that are being made.
+	entries   []entry
+	merged    []merged
+	spreads   []spread
+	inherited []inherited
+	kept      []node
+	classes   []class
+
+	// What the plan is made of.
+	nodes   chunk[node]
+	sets    chunk[set]
+	rares   chunk[rare]
+	sizers  chunk[sizer]
+	several chunk[class]
 }
 
-// A source is a selection set, one of those that are merged into a set.
-type source struct {
-	selections ast.SelectionSet
-	on         *typ // the type that it is written for
-	when       int32
+// An outcome is what came of a set.
+type outcome struct {
+	set     *set  // nil if it costs the same whatever the variables are, and has no sections
+	cost    int64 // in that case
+	height  int   // of the fields below, and itself
+	keys    int   // all fields, with those below
+	aliases int
 }
 
-// An inherited size is one that a field above passes down a path.
+// An inherited length is one that a field above passes down a path.
 type inherited struct {
 	path []string
-	from *sizer
-}
-
-// An entry is a response key and the fields under it.
-type entry struct {
-	key     string
-	first   *ast.Field
-	on      *typ // the type that the first is written for
-	when    []int32
-	sources []source  // nil if there is but one, if any
-	one     [1]source // and this is it
-}
-
-// A spread is a fragment that a set has.
-type spread struct {
-	name string
-	when int32
+	length
 }
 
 // A memoKey is what the set of one or two sources depends on.
 type memoKey struct {
 	t       *typ
 	sources [2]sourceKey
-	from    *sizer
+	length  int
 	path    string
 	meta    metaDepth
 }
@@ -87,63 +83,54 @@ const (
 	memoFrom      = 64
 )
 
-// A room is where sets are collected. It is used again and again, and left empty.
-type room struct {
-	entries []entry
-	spreads []spread
-}
-
-var rooms = sync.Pool{New: func() any { return &room{make([]entry, 0, 32), make([]spread, 0, 8)} }}
-
-// compile makes a plan of an operation.
+// compile makes a plan of an operation, which keeps parts of the text.
 func (c *Calculator) compile(text, name string) (*plan, error) {
-	doc, err := parse(text, &c.options.Limits)
-	if err != nil {
-		return nil, err
-	}
-	op, err := doc.operation(name)
-	if err != nil {
-		return nil, err
-	}
-	w := compiler{calculator: c, schema: c.schema, limits: &c.options.Limits, document: doc, plan: new(plan)}
-	w.none.calculator = c
-	w.plan.mutation = op.Operation == ast.Mutation
-	if err := w.variables(op); err != nil {
-		return nil, err
-	}
-	root, err := w.root(op.Operation)
-	if err != nil {
-		return nil, err
-	}
-	if len(op.Directives) > w.limits.Directives {
-		return nil, tooComplex("A field may have at most %d directives.", int64(w.limits.Directives))
-	}
-	room := rooms.Get().(*room)
-	w.entries, w.spreads = room.entries, room.spreads
-	w.plan.root, err = w.set([]source{{op.SelectionSet, root, always}}, root, nil, 1, metaDepth{})
-	if err != nil {
-		return nil, err
-	}
-	if w.used < 1000 { // a large one is not worth keeping
-		clear(w.entries[:w.used])
-		clear(w.spreads[:cap(w.spreads)])
-		room.entries, room.spreads = w.entries, w.spreads
-		rooms.Put(room)
-	}
-	fields := 0
-	for _, class := range w.plan.root.classes {
-		fields = max(fields, len(class))
-	}
-	if fields > w.limits.RootFields {
-		return nil, tooComplex("An operation may have at most %d fields at its root.", int64(w.limits.RootFields))
-	}
-	w.plan.bytes += 256 + 256*w.work + 96*len(w.plan.variables) + 12*len(w.plan.conditions)
-	return w.plan, nil
+	w := compilers.Get().(*compiler)
+	defer w.release()
+	w.calculator, w.schema, w.limits, w.none.calculator = c, c.schema, &c.options.Limits, c
+	return w.compile(text, name)
 }
+
+func (c *compiler) compile(text, name string) (*plan, error) {
+	if err := c.document.parse(text, c.limits); err != nil {
+		return nil, err
+	}
+	op, err := c.document.operation(name)
+	if err != nil {
+		return nil, err
+	}
+	c.plan = &plan{mutation: op.Operation == ast.Mutation}
+	if err := c.variables(op); err != nil {
+		return nil, err
+	}
+	root, err := c.root(op.Operation)
+	if err != nil {
+		return nil, err
+	}
+	if len(op.Directives) > c.limits.Directives {
+		return nil, tooComplex("A field may have at most %d directives.", int64(c.limits.Directives))
+	}
+	made, err := c.set([]source{{op.SelectionSet, root, always}}, root, nil, 1, metaDepth{})
+	if err != nil {
+		return nil, err
+	}
+	c.plan.root = made.set
+	fields := 0
+	for _, class := range c.plan.root.classes {
+		fields = max(fields, len(class.nodes))
+	}
+	if fields > c.limits.RootFields {
+		return nil, tooComplex("An operation may have at most %d fields at its root.", int64(c.limits.RootFields))
+	}
+	c.plan.bytes += c.bytes()
+	return c.plan, nil
+}
+
+var rootNames = map[ast.Operation]string{ast.Query: "Query", ast.Mutation: "Mutation", ast.Subscription: "Subscription"}
 
 func (c *compiler) root(operation ast.Operation) (*typ, error) {
 	if c.schema == nil {
-		return c.typed(strings.ToUpper(string(operation[:1])) + string(operation[1:])), nil
+		return c.typed(rootNames[operation]), nil
 	}
 	if root := c.schema.roots[operation]; root != nil {
 		return root, nil
@@ -151,18 +138,36 @@ func (c *compiler) root(operation ast.Operation) (*typ, error) {
 	return nil, invalidf("the schema has no %s", operation)
 }
 
+// nameless is the type of which nothing is known.
+var nameless = &typ{kind: untyped}
+
 // typed returns the type of a name, or nil.
 func (c *compiler) typed(name string) *typ {
 	if c.schema != nil {
 		return c.schema.types[name]
 	}
-	t := c.untyped[name]
-	if t == nil {
-		if c.untyped == nil {
-			c.untyped = make(map[string]*typ)
+	if c.names != nil {
+		if t := c.names[name]; t != nil {
+			return t
 		}
-		t = &typ{name: name, kind: untyped}
-		c.untyped[name] = t
+	} else {
+		for _, t := range c.untyped {
+			if t.name == name {
+				return t
+			}
+		}
+	}
+	t := &typ{name: name, kind: untyped}
+	switch {
+	case c.names != nil:
+		c.names[name] = t
+	case len(c.untyped) == few:
+		c.names = map[string]*typ{name: t}
+		for _, other := range c.untyped {
+			c.names[other.name] = other
+		}
+	default:
+		c.untyped = append(c.untyped, t)
 	}
 	return t
 }
@@ -172,7 +177,7 @@ func (c *compiler) variables(op *ast.OperationDefinition) error {
 		return nil
 	}
 	c.plan.variables = make([]variable, len(op.VariableDefinitions))
-	if len(op.VariableDefinitions) > 8 {
+	if len(op.VariableDefinitions) > few {
 		c.plan.index = make(map[string]int, len(op.VariableDefinitions))
 	}
 	for i, def := range op.VariableDefinitions {
@@ -180,7 +185,7 @@ func (c *compiler) variables(op *ast.OperationDefinition) error {
 			return invalidf("there are two variables $%s", def.Variable)
 		}
 		v := &c.plan.variables[i]
-		v.name, v.required = strings.Clone(def.Variable), def.Type.NonNull
+		v.name, v.required = def.Variable, def.Type.NonNull
 		if c.schema != nil {
 			t := c.schema.types[def.Type.Name()]
 			if t == nil || t.kind != leaf && t.kind != inputs {
@@ -216,107 +221,90 @@ func (c *compiler) step() error {
 }
 
 // set merges selection sets on a type.
-func (c *compiler) set(sources []source, t *typ, sizes []inherited, depth int, meta metaDepth) (*set, error) {
-	key, canRemember := c.key(sources, t, sizes, meta)
+func (c *compiler) set(sources []source, t *typ, lengths []inherited, depth int, meta metaDepth) (outcome, error) {
+	var key memoKey
+	canRemember := c.work >= memoFrom && len(sources) <= len(key.sources) && len(lengths) <= 1
 	if canRemember {
-		if known := c.memo[key]; known != nil {
+		key = keyOf(sources, t, lengths, meta)
+		if known, ok := c.memo[key]; ok {
 			if depth+known.height-1 > c.maxDepth(meta) {
-				return nil, c.tooDeep(meta)
+				return known, c.tooDeep(meta)
 			}
-			if known.shared == 0 {
+			if s := known.set; s != nil && s.shared == 0 {
 				c.plan.shared++
-				known.shared = c.plan.shared
+				s.shared = c.plan.shared
 			}
 			return known, nil
 		}
 	}
 	if depth > c.maxDepth(meta) {
-		return nil, c.tooDeep(meta)
+		return outcome{}, c.tooDeep(meta)
 	}
-	s := c.newSet()
-	s.classes = s.first[:0]
+	var all [1]*typ
+	types := all[:]
 	if t.kind != abstract {
-		if err := c.class(s, sources, t, sizes, depth, meta); err != nil {
-			return nil, err
-		}
+		all[0] = t
 	} else {
-		classes, err := c.classes(sources, t)
-		if err != nil {
-			return nil, err
-		}
-		for _, o := range classes {
-			if err := c.class(s, sources, o, sizes, depth, meta); err != nil {
-				return nil, err
-			}
+		var err error
+		if types, err = c.classesOf(sources, t); err != nil {
+			return outcome{}, err
 		}
 	}
-	if s.isFixed() {
-		cost, err := c.none.cost(s)
-		if err != nil {
-			return nil, err
+	made := making{isRoot: depth == 1 && meta.fields == 0, from: len(c.classes)}
+	for _, o := range types {
+		if err := c.class(&made, sources, o, lengths, depth, meta); err != nil {
+			return outcome{}, err
 		}
-		s.fixed = add(min(cost, maximum-1), 1)
 	}
+	done := c.finish(&made)
 	if canRemember {
 		if c.memo == nil {
-			c.memo = make(map[memoKey]*set)
+			c.memo = make(map[memoKey]outcome)
 		}
-		c.memo[key] = s
+		c.memo[key] = done
 	}
-	return s, nil
+	return done, nil
 }
 
-func (c *compiler) newSet() *set {
-	if len(c.sets) == 0 {
-		c.sets = make([]set, 8)
-	}
-	s := &c.sets[0]
-	c.sets = c.sets[1:]
-	return s
+// A making is a set that is being made.
+type making struct {
+	outcome
+	isRoot    bool
+	varies    bool // the cost depends on variables
+	sectioned bool // there is a section in it
+	from      int  // where its classes begin
 }
 
-// newNodes returns a list of no nodes, with room for n.
-func (c *compiler) newNodes(n int) []node {
-	if len(c.nodes) < n {
-		c.nodes = make([]node, max(n, 32))
-	}
-	nodes := c.nodes[:0:n]
-	c.nodes = c.nodes[n:]
-	return nodes
-}
-
-// more returns the rare part of a node.
-func (c *compiler) more(n *node) *rare {
-	if n.rare == nil {
-		if len(c.rares) == 0 {
-			c.rares = make([]rare, 8)
+// finish returns what came of a set whose classes have been added. What costs the
+// same whatever the variables are is a number, without a trace of what it is made
+// of but where that is asked for: at the root and in sections.
+func (c *compiler) finish(m *making) outcome {
+	m.cost = min(m.cost, maximum-1)
+	if m.varies || m.sectioned || m.isRoot {
+		m.set = c.sets.one()
+		if classes := c.classes[m.from:]; len(classes) == 1 {
+			m.set.first[0] = classes[0]
+			m.set.classes = m.set.first[:]
+		} else {
+			m.set.classes = c.several.copy(classes)
 		}
-		n.rare, c.rares = &c.rares[0], c.rares[1:]
+		if !m.varies {
+			m.set.fixed = m.cost + 1
+		}
 	}
-	return n.rare
+	c.classes = c.classes[:m.from]
+	return m.outcome
 }
 
-func (c *compiler) newSizer() *sizer {
-	if len(c.sizers) == 0 {
-		c.sizers = make([]sizer, 4)
-	}
-	s := &c.sizers[0]
-	c.sizers = c.sizers[1:]
-	return s
-}
-
-func (c *compiler) key(sources []source, t *typ, sizes []inherited, meta metaDepth) (key memoKey, ok bool) {
-	if c.work < memoFrom || len(sources) > len(key.sources) || len(sizes) > 1 {
-		return key, false
-	}
-	key.t, key.meta = t, meta
+func keyOf(sources []source, t *typ, lengths []inherited, meta metaDepth) memoKey {
+	key := memoKey{t: t, meta: meta}
 	for i, s := range sources {
 		key.sources[i] = sourceKey{&s.selections[0], s.on, s.when}
 	}
-	if len(sizes) == 1 {
-		key.from, key.path = sizes[0].from, strings.Join(sizes[0].path, ".")
+	if len(lengths) == 1 {
+		key.length, key.path = lengths[0].number, strings.Join(lengths[0].path, ".")
 	}
-	return key, true
+	return key
 }
 
 func (c *compiler) maxDepth(meta metaDepth) int {
@@ -334,30 +322,28 @@ func (c *compiler) tooDeep(meta metaDepth) error {
 }
 
 // class adds to a set what is selected if the value is one of a type.
-func (c *compiler) class(s *set, sources []source, o *typ, sizes []inherited, depth int, meta metaDepth) error {
-	from, spreadsFrom := len(c.entries), len(c.spreads)
+func (c *compiler) class(m *making, sources []source, o *typ, lengths []inherited, depth int, meta metaDepth) error {
+	from, mergedFrom, spreadsFrom, keptFrom := len(c.entries), len(c.merged), len(c.spreads), len(c.kept)
 	for _, src := range sources {
 		if err := c.collect(from, spreadsFrom, src, o); err != nil {
 			return err
 		}
 	}
 	to := len(c.entries)
-	nodes := c.newNodes(to - from)[:to-from]
 	keys, aliases, height := 0, 0, 1
+	made, whole := class{}, int64(0)
 	for i := from; i < to; i++ {
 		if c.work++; c.work > c.limits.Work {
 			return tooComplex("A query may take at most %d steps to be costed.", int64(c.limits.Work))
 		}
-		n := &nodes[i-from]
-		if err := c.node(n, i, o, sizes, depth, meta); err != nil {
+		n := node{times: 1}
+		below, err := c.node(&n, i, o, lengths, depth, meta)
+		if err != nil {
 			return err
 		}
-		keys++
+		keys, aliases, height = keys+1+below.keys, aliases+below.aliases, max(height, 1+below.height)
 		if first := c.entries[i].first; first.Alias != first.Name {
 			aliases++
-		}
-		if below := n.below; below != nil {
-			keys, aliases, height = keys+below.keys, aliases+below.aliases, max(height, 1+below.height)
 		}
 		if keys > c.limits.Keys {
 			return tooComplex("A query may have at most %d fields.", int64(c.limits.Keys))
@@ -365,225 +351,91 @@ func (c *compiler) class(s *set, sources []source, o *typ, sizes []inherited, de
 		if aliases > c.limits.Aliases {
 			return tooComplex("A query may have at most %d aliases.", int64(c.limits.Aliases))
 		}
-		if n.def.meta {
-			n.below = nil // its cost is flat
+		cost, isFixed := n.cost()
+		if isFixed {
+			whole = add(whole, cost)
+		}
+		isSectioned := n.below != nil && isFixed || c.schema != nil && n.def.section != ""
+		m.varies, m.sectioned = m.varies || !isFixed, m.sectioned || isSectioned
+		if !isFixed || isSectioned || m.isRoot {
+			c.kept = append(c.kept, n)
+		} else {
+			made.fixed = add(made.fixed, cost)
 		}
 	}
-	c.used = max(c.used, len(c.entries))
-	c.entries, c.spreads = c.entries[:from], c.spreads[:spreadsFrom]
-	s.classes = append(s.classes, nodes)
-	s.keys, s.aliases, s.height = max(s.keys, keys), max(s.aliases, aliases), max(s.height, height)
+	made.nodes = c.nodes.copy(c.kept[keptFrom:])
+	c.entries, c.merged, c.spreads, c.kept = c.entries[:from], c.merged[:mergedFrom], c.spreads[:spreadsFrom], c.kept[:keptFrom]
+	c.classes = append(c.classes, made)
+	m.keys, m.aliases, m.height, m.cost = max(m.keys, keys), max(m.aliases, aliases), max(m.height, height), max(m.cost, whole)
 	return nil
 }
 
-// collect gathers the fields of a selection set that an object has, by their
-// response keys.
-func (c *compiler) collect(from, spreadsFrom int, src source, o *typ) error {
-	for i := range src.selections {
-		if err := c.step(); err != nil {
-			return err
-		}
-		switch s := src.selections[i].(type) {
-		case *ast.Field:
-			when, err := c.condition(s.Directives, src.when)
-			if err != nil {
-				return err
-			}
-			if when != never {
-				if err := c.enter(from, s, src.on, when); err != nil {
-					return err
-				}
-			}
-		case *ast.InlineFragment:
-			when, err := c.condition(s.Directives, src.when)
-			if err != nil {
-				return err
-			}
-			if err := c.fragment(from, spreadsFrom, source{s.SelectionSet, src.on, when}, s.TypeCondition, o); err != nil {
-				return err
-			}
-		case *ast.FragmentSpread:
-			when, err := c.condition(s.Directives, src.when)
-			if err != nil {
-				return err
-			}
-			if seen, err := c.seen(spreadsFrom, s.Name, when); seen || err != nil {
-				if err != nil {
-					return err
-				}
-				continue
-			}
-			f := c.document.fragment(s.Name)
-			if err := c.fragment(from, spreadsFrom, source{f.SelectionSet, src.on, when}, f.TypeCondition, o); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// seen tells whether a set has a fragment already, and notes that it has.
-func (c *compiler) seen(from int, name string, when int32) (bool, error) {
-	for _, s := range c.spreads[from:] {
-		if s.name == name && (s.when == when || s.when == always) {
-			return true, nil
-		}
-		if err := c.step(); err != nil {
-			return true, err
-		}
-	}
-	c.spreads = append(c.spreads, spread{name, when})
-	return when == never, nil
-}
-
-func (c *compiler) fragment(from, spreadsFrom int, src source, condition string, o *typ) error {
-	if src.when == never {
-		return nil
-	}
-	if condition != "" {
-		on, err := c.condit(condition, src.on)
-		if err != nil {
-			return err
-		}
-		src.on = on
-		if c.schema != nil && !on.covers(o) {
-			return nil
-		}
-	}
-	return c.collect(from, spreadsFrom, src, o)
-}
-
-// condit returns the type that a fragment is for.
-func (c *compiler) condit(name string, on *typ) (*typ, error) {
-	t := c.typed(name)
-	switch {
-	case c.schema == nil:
-	case t == nil || t.kind != object && t.kind != abstract:
-		return nil, invalidf("a fragment is for %q, which has no fields", name)
-	case !t.is.meets(on.is):
-		return nil, invalidf("a fragment for %q can never be one of %q", name, on.name)
-	}
-	return t, nil
-}
-
-// enter adds a field to the entries of a set.
-func (c *compiler) enter(from int, f *ast.Field, on *typ, when int32) error {
-	if c.schema != nil && f.Name != "__typename" && on.fields[f.Name] == nil {
-		return invalidf("%q has no field %q", on.name, f.Name)
-	}
-	for i := from; i < len(c.entries); i++ {
-		e := &c.entries[i]
-		if e.key != f.Alias {
-			if i-from > 16 {
-				c.steps++
-			}
-			continue
-		}
-		if e.first.Name != f.Name || !sameArguments(e.first.Arguments, f.Arguments) {
-			if c.schema != nil {
-				return invalidf("%q stands for two different fields", f.Alias)
-			}
-			continue // of types that exclude one another, maybe: both count
-		}
-		if (len(e.first.SelectionSet) == 0) != (len(f.SelectionSet) == 0) {
-			return invalidf("%q stands for two different fields", f.Alias)
-		}
-		if e.on != on && c.schema == nil {
-			e.on = c.under(on, f.Name) // of any type, then
-		}
-		e.when = orWhen(e.when, when)
-		if len(f.SelectionSet) > 0 {
-			if e.sources == nil {
-				e.sources = e.one[:1:1]
-			}
-			e.sources = c.mergeSource(e.sources, source{f.SelectionSet, c.under(on, f.Name), when})
-		}
-		return nil
-	}
-	// In place, since an entry is large.
-	n := len(c.entries)
-	c.entries = append(c.entries, entry{})
-	e := &c.entries[n]
-	e.key, e.first, e.on = f.Alias, f, on
-	if when != always {
-		e.when = []int32{when}
-	}
-	if len(f.SelectionSet) > 0 {
-		e.one[0] = source{f.SelectionSet, c.under(on, f.Name), when}
-	}
-	return nil
-}
-
-// under returns the type that the selections of a field are written for.
-func (c *compiler) under(on *typ, name string) *typ {
-	if c.schema == nil {
-		if c.nameless == nil {
-			c.nameless = &typ{kind: untyped}
-		}
-		return c.nameless
-	}
-	if f := on.fields[name]; f != nil {
-		return f.of
-	}
-	return on
-}
-
-// mergeSource adds a selection set to those of an entry, unless it is there.
-func (c *compiler) mergeSource(all []source, s source) []source {
-	for _, other := range all {
-		c.steps++
-		if &other.selections[0] == &s.selections[0] && other.on == s.on && (other.when == s.when || other.when == always) {
-			return all
-		}
-	}
-	return append(all, s)
-}
-
-// node makes the node of an entry.
-func (c *compiler) node(n *node, i int, o *typ, sizes []inherited, depth int, meta metaDepth) error {
+// node makes the node of an entry, and returns what is below.
+func (c *compiler) node(n *node, i int, o *typ, lengths []inherited, depth int, meta metaDepth) (below outcome, err error) {
 	e := &c.entries[i]
 	f := e.first
-	if f.Name == "__typename" {
+	if f.Name == typename.name {
 		if len(f.SelectionSet) > 0 || len(f.Arguments) > 0 {
-			return invalid(errors.New("__typename has nothing inside"))
+			return below, invalid(errors.New("__typename has nothing inside"))
 		}
 		n.def = typename
-		return nil
+		return below, nil
 	}
-	def := c.field(o, e)
+	isRoot := depth == 1 && meta.fields == 0
+	def := c.field(o, e, isRoot)
 	if err := c.check(def, f); err != nil {
-		return err
+		return below, err
 	}
-	n.def = def
-	if e.when != nil {
-		c.more(n).when = e.when
+	n.def, n.weight = def, def.weight
+	if when := e.whens(c); when != nil {
+		c.more(n).when = when
 	}
 	if def.meta {
 		if c.calculator.options.NoIntrospection {
-			return invalid(errors.New("introspection is switched off"))
+			return below, invalid(errors.New("introspection is switched off"))
 		}
+		n.weight = multiply(c.calculator.options.IntrospectionCost, point)
 		depth, meta = 0, metaDepth{fields: 1}
 	} else if meta.fields > 0 {
 		if isMetaList(f.Name) {
 			if meta.lists++; meta.lists > 2 {
-				return tooComplex("Introspection may nest lists of fields and types at most %d deep.", 2)
+				return below, tooComplex("Introspection may nest lists of fields and types at most %d deep.", 2)
 			}
 		}
 	}
-	if err := c.weigh(n, def, f); err != nil {
-		return err
+	from := len(c.inherited)
+	if c.schema == nil {
+		c.guessTimes(n, e)
+		if !isRoot {
+			n.def = nil // nobody asks what it is
+		}
+	} else {
+		if err := c.weigh(n, def, f); err != nil {
+			return below, err
+		}
+		c.times(n, def, f, lengths)
 	}
-	below := c.sized(n, def, f, sizes)
 	if len(f.SelectionSet) == 0 {
-		return nil
+		c.inherited = c.inherited[:from]
+		return below, nil
 	}
-	var err error
-	sources := e.sources // e may move meanwhile, and these stay
-	if sources == nil {
-		sources = e.one[:]
+	passed := c.inherited[from:]
+	of, isMeta := def.of, def.meta
+	if e.more > 0 {
+		below, err = c.set(c.merged[e.more-1].sources, of, passed, depth+1, meta)
+	} else {
+		one := [1]source{c.source(e)}
+		below, err = c.set(one[:], of, passed, depth+1, meta)
 	}
-	n.below, err = c.set(sources, def.of, below, depth+1, meta)
-	return err
+	c.inherited = c.inherited[:from]
+	switch {
+	case isMeta: // its cost is flat
+	case below.set != nil:
+		n.below = below.set
+	default:
+		n.fixed = below.cost
+	}
+	return below, err
 }
 
 // isMetaList tells whether a field of introspection lists what could nest types
@@ -592,12 +444,16 @@ func isMetaList(name string) bool {
 	return name == "fields" || name == "interfaces" || name == "possibleTypes" || name == "inputFields"
 }
 
-// field returns what is known of a field.
-func (c *compiler) field(o *typ, e *entry) *field {
-	if c.schema != nil {
-		return o.fields[e.first.Name]
+// field returns what is known of a field. It is good until the next one is asked
+// for, but at the root.
+func (c *compiler) field(o *typ, e *entry, isRoot bool) *field {
+	switch {
+	case c.schema == nil:
+		return c.guessField(e, isRoot)
+	case o == e.on:
+		return e.def
 	}
-	return c.calculator.guessField(e.on, e.first, c.under(nil, ""))
+	return o.fields[e.first.Name]
 }
 
 // check refuses what no server executes, as far as it is cheap to see.
@@ -649,25 +505,8 @@ func (c *compiler) checkVariables(v *ast.Value) error {
 
 // weigh adds what the arguments of a field and of its directives weigh.
 func (c *compiler) weigh(n *node, def *field, f *ast.Field) error {
-	add := func(in *input, args ast.ArgumentList) {
-		if !in.weighs {
-			return
-		}
-		arg := args.ForName(in.name)
-		if arg == nil && in.preset == "" {
-			return
-		}
-		w := weighed{in: in}
-		if arg != nil {
-			w.given = c.literal(arg.Value)
-		}
-		c.more(n).weighed = append(n.rare.weighed, w)
-	}
 	for _, in := range def.args {
-		add(in, f.Arguments)
-	}
-	if c.schema == nil {
-		return nil
+		c.weighOne(n, in, f.Arguments)
 	}
 	for _, d := range f.Directives {
 		for _, in := range c.schema.directives[d.Name] {
@@ -676,39 +515,69 @@ func (c *compiler) weigh(n *node, def *field, f *ast.Field) error {
 					return err
 				}
 			}
-			add(in, d.Arguments)
+			c.weighOne(n, in, d.Arguments)
 		}
 	}
 	return nil
 }
 
-// sized sets how often a node counts, and returns the sizes that it passes down.
-func (c *compiler) sized(n *node, def *field, f *ast.Field, sizes []inherited) (below []inherited) {
-	for _, from := range sizes {
+func (c *compiler) weighOne(n *node, in *input, args ast.ArgumentList) {
+	if !in.weighs {
+		return
+	}
+	arg := args.ForName(in.name)
+	if arg == nil && in.preset == "" {
+		return
+	}
+	w := weighed{in: in}
+	if arg != nil {
+		w.given = c.literal(arg.Value)
+	}
+	rare := c.more(n)
+	rare.weighed = append(rare.weighed, w)
+}
+
+// more returns the rare part of a node.
+func (c *compiler) more(n *node) *rare {
+	if n.rare == nil {
+		n.rare = c.rares.one()
+	}
+	return n.rare
+}
+
+// times sets how often a node counts, and puts the lengths that it passes down
+// on their stack.
+func (c *compiler) times(n *node, def *field, f *ast.Field, lengths []inherited) {
+	var own length
+	for _, from := range lengths {
 		if from.path[0] != def.name {
 			continue
 		}
 		if len(from.path) > 1 {
-			below = append(below, inherited{from.path[1:], from.from})
+			c.inherited = append(c.inherited, inherited{from.path[1:], from.length})
 		} else {
-			n.size = from.from
+			own = from.length
 		}
 	}
-	if def.size == nil {
-		return below
-	}
-	own := c.sizer(def.size, def, f.Arguments)
-	if len(def.size.sized) == 0 {
-		if n.size == nil {
-			n.size = own
+	if def.size != nil {
+		said := c.length(def.size, def, f.Arguments)
+		for _, path := range def.size.sized {
+			c.inherited = append(c.inherited, inherited{path, said})
 		}
-		return below
+		switch {
+		case len(def.size.sized) == 0 && own.number == 0:
+			own = said
+		case len(def.size.sized) > 0 && said.by != nil:
+			c.more(n).asks = said.by
+		}
 	}
-	for _, path := range def.size.sized {
-		below = append(below, inherited{path, own})
+	if own.number > 0 {
+		n.size, n.times = own.by, own.items
 	}
-	if !own.fixed || own.fixedErr != nil {
-		c.more(n).asks = own
+	for i := 1; i < def.lists; i++ { // lists in a list
+		n.times = multiply(n.times, c.calculator.options.ListSize)
 	}
-	return below
+	if n.size == nil {
+		n.times = max(1, n.times)
+	}
 }

@@ -34,40 +34,44 @@ func (d *document) find(name string) int {
 func (d *document) fragment(name string) *ast.FragmentDefinition { return d.fragments[d.find(name)] }
 
 // parse takes a text through the gates that need no schema, cheapest first.
-func parse(text string, limits *Limits) (*document, error) {
+func (d *document) parse(text string, limits *Limits) error {
 	if len(text) > limits.Document {
-		return nil, tooComplex("A document may have at most %d bytes.", int64(limits.Document))
+		return tooComplex("A document may have at most %d bytes.", int64(limits.Document))
 	}
-	if nesting(text, limits.Nesting) > limits.Nesting {
-		return nil, tooComplex("A document may nest at most %d deep.", int64(limits.Nesting))
+	if brackets(text) > limits.Nesting && nesting(text, limits.Nesting) > limits.Nesting {
+		return tooComplex("A document may nest at most %d deep.", int64(limits.Nesting))
 	}
 	parsed, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: text}, limits.Tokens)
 	if err != nil {
 		if strings.Contains(err.Error(), "exceeded token limit") { // it has no other mark
-			return nil, tooComplex("A document may have at most %d tokens.", int64(limits.Tokens))
+			return tooComplex("A document may have at most %d tokens.", int64(limits.Tokens))
 		}
-		return nil, invalid(err)
+		return invalid(err)
 	}
-	doc := &document{operations: parsed.Operations}
-	if len(doc.operations) == 0 {
-		return nil, invalid(errors.New("the document has no operation"))
+	d.operations, d.fragments = parsed.Operations, parsed.Fragments
+	if len(d.operations) == 0 {
+		return invalid(errors.New("the document has no operation"))
 	}
-	if len(parsed.Fragments) > limits.Fragments {
-		return nil, tooComplex("A document may have at most %d fragments.", int64(limits.Fragments))
+	if len(d.fragments) > limits.Fragments {
+		return tooComplex("A document may have at most %d fragments.", int64(limits.Fragments))
 	}
-	doc.fragments = parsed.Fragments
-	if len(doc.fragments) > few {
-		doc.index = make(map[string]int, len(doc.fragments))
+	if len(d.fragments) > few {
+		d.index = make(map[string]int, len(d.fragments))
 	}
-	for i, f := range doc.fragments {
-		if doc.find(f.Name) < i && doc.find(f.Name) >= 0 {
-			return nil, invalidf("there are two fragments %q", f.Name)
+	for i, f := range d.fragments {
+		if at := d.find(f.Name); at < i && at >= 0 {
+			return invalidf("there are two fragments %q", f.Name)
 		}
-		if doc.index != nil {
-			doc.index[f.Name] = i
+		if d.index != nil {
+			d.index[f.Name] = i
 		}
 	}
-	return doc, doc.checkFragments()
+	return d.checkFragments()
+}
+
+// brackets counts what opens. Texts with few of them need no closer look.
+func brackets(text string) int {
+	return strings.Count(text, "{") + strings.Count(text, "[") + strings.Count(text, "(")
 }
 
 // nesting returns how deep brackets nest, or one more than the limit. It is a

@@ -250,18 +250,18 @@ func (v value) items(yield func(value) bool) {
 	}
 }
 
-// A class is what a byte is to valueEnd.
-type class uint8
+// A mark is what a byte is to valueEnd.
+type mark uint8
 
 const (
-	inside class = iota
+	inside mark = iota
 	opening
 	closing
 	quote
 	separating
 )
 
-var classes = [256]class{
+var marks = [256]mark{
 	'{': opening, '[': opening, '}': closing, ']': closing, '"': quote,
 	',': separating, ':': separating, ' ': separating, '\n': separating, '\t': separating, '\r': separating,
 }
@@ -270,7 +270,7 @@ var classes = [256]class{
 func valueEnd(s string, at int) int {
 	depth := 0
 	for ; at < len(s); at++ {
-		switch classes[s[at]] {
+		switch marks[s[at]] {
 		case quote:
 			if at = quoted(s, at); depth == 0 {
 				return at + 1

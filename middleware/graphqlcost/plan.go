@@ -1,8 +1,8 @@
 package graphqlcost
 
 // A plan is what an operation could select, with its sizes and conditions left
-// open where variables decide them. It does not change once it is made, and
-// holds nothing of the document.
+// open where variables decide them. It does not change once it is made. It holds
+// the document's text, and nothing else of it.
 type plan struct {
 	variables  []variable
 	index      map[string]int // of the variables by name; nil if they are few
@@ -37,24 +37,30 @@ type variable struct {
 	preset   value // its default
 }
 
-// A set is what is selected of an object: for each class of those that it can be
-// one list of fields.
+// A set is what is selected of an object: a class of fields for each class of those
+// that it can be.
 type set struct {
-	classes [][]node
-	first   [1][]node // room for the classes, of which there is mostly one
-	fixed   int64     // its cost and one, if it depends on no variable; or 0
-	shared  int       // its number among the sets that are met more than once, from 1 on
-	height  int       // of the fields below, and itself
-	keys    int       // all fields, with those below
-	aliases int
+	classes []class
+	first   [1]class // room for the classes, of which there is mostly one
+	fixed   int64    // its cost and one, if it depends on no variable; or 0
+	shared  int      // its number among the sets that are met more than once, from 1 on
 }
 
-// A node is one response key of an object. There are many, so that it is small.
+// A class is the fields of objects that are alike.
+type class struct {
+	nodes []node
+	fixed int64 // what the others cost, which depend on no variable
+}
+
+// A node is one response key of an object.
 type node struct {
-	def   *field
-	size  *sizer // how long the list is; nil if it is none
-	below *set
-	rare  *rare // nil for most
+	def    *field // nil if it is not asked for
+	size   *sizer // how long the list is, if that is still open
+	times  int64  // how often the node counts, for each item if it has a size
+	weight int64
+	below  *set
+	fixed  int64 // what is below costs, if there is no set below
+	rare   *rare // nil for most
 }
 
 // A rare is what few nodes have.
@@ -95,9 +101,9 @@ func (e *evaluation) cost(s *set) (int64, error) {
 	}
 	most := int64(0)
 	for _, class := range s.classes {
-		sum := int64(0)
-		for i := range class {
-			cost, err := e.node(&class[i])
+		sum := class.fixed
+		for i := range class.nodes {
+			cost, err := e.node(&class.nodes[i])
 			if err != nil {
 				return 0, err
 			}
@@ -111,21 +117,23 @@ func (e *evaluation) cost(s *set) (int64, error) {
 	return most, nil
 }
 
-// isFixed tells whether a set costs the same whatever the variables are.
-func (s *set) isFixed() bool {
-	for _, class := range s.classes {
-		for i := range class {
-			n := &class[i]
-			if n.rare != nil || n.size != nil && (!n.size.fixed || n.size.fixedErr != nil) || n.below != nil && n.below.fixed == 0 {
-				return false
-			}
-		}
+// cost returns what a node costs whatever the variables are, if that can be said.
+func (n *node) cost() (cost int64, ok bool) {
+	if n.rare != nil || n.size != nil || n.below != nil && n.below.fixed == 0 {
+		return 0, false
 	}
-	return true
+	below := n.fixed
+	if n.below != nil {
+		below = n.below.fixed - 1
+	}
+	return multiply(n.times, add(n.weight, below)), true
 }
 
 // node returns what a node costs: raw + max(1, n) × (weight + what is below).
 func (e *evaluation) node(n *node) (int64, error) {
+	if cost, ok := n.cost(); ok {
+		return cost, nil
+	}
 	if !e.present(n) {
 		return 0, nil
 	}
@@ -133,9 +141,11 @@ func (e *evaluation) node(n *node) (int64, error) {
 	if err != nil {
 		return 0, err
 	}
-	below, err := e.cost(n.below)
-	if err != nil {
-		return 0, err
+	below := n.fixed
+	if n.below != nil {
+		if below, err = e.cost(n.below); err != nil {
+			return 0, err
+		}
 	}
 	return add(raw, multiply(times, add(weight, below))), nil
 }
@@ -149,10 +159,7 @@ func (e *evaluation) present(n *node) bool {
 // time without what is below. Arguments that weigh less than nothing take from
 // that, but never more than there is.
 func (e *evaluation) own(n *node) (raw, times, weight int64, err error) {
-	times, weight = 1, n.def.weight
-	if n.def.meta {
-		weight = multiply(e.calculator.options.IntrospectionCost, point)
-	}
+	times, weight = n.times, n.weight
 	if n.rare != nil {
 		for i := range n.rare.weighed {
 			if err = e.argument(&n.rare.weighed[i], &raw); err != nil {
@@ -169,14 +176,13 @@ func (e *evaluation) own(n *node) (raw, times, weight int64, err error) {
 		}
 	}
 	if n.size != nil {
-		if times, err = n.size.size(e); err != nil {
+		items, err := n.size.size(e)
+		if err != nil {
 			return 0, 0, 0, err
 		}
+		times = max(1, multiply(items, times))
 	}
-	for i := 1; i < n.def.lists; i++ { // lists in a list
-		times = multiply(times, e.calculator.options.ListSize)
-	}
-	return raw, max(1, times), weight, nil
+	return raw, times, weight, nil
 }
 
 // argument adds what an argument weighs, and what is inside of it.

@@ -2,7 +2,6 @@ package graphqlcost
 
 import (
 	"context"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"mime"
@@ -285,29 +284,42 @@ func (c *Calculator) plan(ctx context.Context, op *Operation) (*plan, error) {
 	if len(text) > c.options.Limits.Document {
 		return nil, tooComplex("A document may have at most %d bytes.", int64(c.options.Limits.Document))
 	}
-	key := planKey{digest(text), op.Name}
-	if op.hashed && op.Query != "" && !strings.EqualFold(op.ID, hex.EncodeToString(key.digest[:])) {
+	known := c.plans.get(text, op.Name)
+	if op.hashed && op.Query != "" && !isDigest(op.ID, text, known) {
 		return nil, invalid(errors.New("the query has another hash than the request says"))
 	}
-	if known := c.plans.get(key); known != nil {
+	if known != nil {
 		return known.plan, known.err
 	}
+	if c.plans.most == 0 {
+		return c.compile(text, op.Name)
+	}
+	text = strings.Clone(text) // it may be a part of the request
 	p, err := c.compile(text, op.Name)
-	c.plans.put(key, p, err)
+	c.plans.put(text, op.Name, p, err)
 	return p, err
+}
+
+// isDigest tells whether an id is the SHA-256 of a text, which may be a known one.
+func isDigest(id, text string, known *planEntry) bool {
+	sum, ok := digestIn(id)
+	switch {
+	case !ok:
+		return false
+	case known != nil:
+		return sum == known.key.digest
+	}
+	return sum == digestOf(text)
 }
 
 // persisted returns the plan of a query that came before with its text, or by the
 // same hash.
 func (c *Calculator) persisted(op *Operation) (*plan, error, bool) {
-	key := planKey{name: op.Name}
-	if len(op.ID) != 2*len(key.digest) {
+	sum, ok := digestIn(op.ID)
+	if !ok {
 		return nil, nil, false
 	}
-	if _, err := hex.Decode(key.digest[:], []byte(op.ID)); err != nil {
-		return nil, nil, false
-	}
-	known := c.plans.get(key)
+	known := c.plans.getByDigest(planKey{sum, op.Name})
 	if known == nil {
 		return nil, nil, false
 	}

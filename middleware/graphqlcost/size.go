@@ -29,41 +29,73 @@ func (s *sizing) sizes(name string) bool {
 	return slices.ContainsFunc(s.sized, func(path []string) bool { return len(path) == 1 && path[0] == name })
 }
 
-// A sizer is a sizing with a field's arguments.
-type sizer struct {
-	how     *sizing
-	given   []value // the argument of each slice; none if it is not given
-	presets []value // its default
-	room    [4]value
-
-	fixed    bool // it depends on no variable
-	fixedAt  int64
-	fixedErr error
+// A length is how long a list is: so many items, or as long as a sizer says.
+type length struct {
+	number int // of the length, from 1 on; 0 if there is none
+	items  int64
+	by     *sizer
 }
 
-// sizer binds a sizing to the arguments of a field.
-func (c *compiler) sizer(how *sizing, def *field, args ast.ArgumentList) *sizer {
-	s := c.newSizer()
-	s.how, s.fixed = how, true
-	if len(how.slices) > 0 {
-		both := s.room[:]
-		if 2*len(how.slices) > len(both) {
-			both = make([]value, 2*len(how.slices))
-		}
-		s.given, s.presets = both[:len(how.slices)], both[len(how.slices):2*len(how.slices)]
+// A sizer is a sizing with the arguments of a field, whose variables are open.
+type sizer struct {
+	how   *sizing
+	given []given // the argument of each slice
+	room  [2]given
+	err   error // what it says in any case
+}
+
+// A given is an argument as it is given, if it is, and its default.
+type given struct{ value, preset value }
+
+// length binds a sizing to the arguments of a field.
+func (c *compiler) length(how *sizing, def *field, args ast.ArgumentList) length {
+	isFixed := true
+	for i := range how.slices {
+		arg := args.ForName(def.args[how.slices[i].arg].name)
+		isFixed = isFixed && (arg == nil || !hasVariable(arg.Value))
 	}
+	var room [2]given
+	all := room[:0]
 	for i := range how.slices {
 		in := def.args[how.slices[i].arg]
-		s.presets[i] = in.preset
+		one := given{preset: in.preset}
 		if arg := args.ForName(in.name); arg != nil {
-			s.given[i] = c.literal(arg.Value)
-			s.fixed = s.fixed && !hasVariable(arg.Value)
+			one.value = c.given(arg.Value, isFixed)
 		}
+		all = append(all, one)
 	}
-	if s.fixed {
-		s.fixedAt, s.fixedErr = s.ask(&c.none)
+	if isFixed {
+		return c.fixedLength(how, all)
 	}
-	return s
+	return c.openLength(how, all)
+}
+
+// given returns the value of an argument.
+func (c *compiler) given(v *ast.Value, isFixed bool) value {
+	if isFixed && v.Kind == ast.IntValue {
+		return value(v.Raw) // without a copy, since it is looked at and forgotten
+	}
+	return c.literal(v)
+}
+
+// fixedLength returns a length that depends on no variable.
+func (c *compiler) fixedLength(how *sizing, all []given) length {
+	c.lengths++
+	items, err := c.none.ask(how, all)
+	if err != nil {
+		by := c.sizers.one()
+		by.err = err
+		return length{number: c.lengths, items: 1, by: by}
+	}
+	return length{number: c.lengths, items: items}
+}
+
+// openLength returns a length that depends on variables. It keeps the sizing.
+func (c *compiler) openLength(how *sizing, all []given) length {
+	c.lengths++
+	by := c.sizers.one()
+	by.how, by.given = how, append(by.room[:0], all...)
+	return length{number: c.lengths, items: 1, by: by}
 }
 
 func hasVariable(v *ast.Value) bool {
@@ -80,23 +112,23 @@ func hasVariable(v *ast.Value) bool {
 
 // size returns how long the list is, at least 0.
 func (s *sizer) size(e *evaluation) (int64, error) {
-	if s.fixed {
-		return s.fixedAt, s.fixedErr
+	if s.err != nil {
+		return 0, s.err
 	}
-	return s.ask(e)
+	return e.ask(s.how, s.given)
 }
 
-func (s *sizer) ask(e *evaluation) (int64, error) {
+func (e *evaluation) ask(how *sizing, all []given) (int64, error) {
 	most, given := int64(-1), 0
-	for i := range s.how.slices {
-		by := &s.how.slices[i]
-		v, err := e.resolve(s.given[i])
+	for i := range how.slices {
+		by := &how.slices[i]
+		v, err := e.resolve(all[i].value)
 		if err != nil {
 			return 0, err
 		}
 		isGiven := v != ""
 		if !isGiven {
-			v = s.presets[i]
+			v = all[i].preset
 		}
 		for j, name := range by.path {
 			inObject := v != "" && v[0] == '{'
@@ -119,15 +151,15 @@ func (s *sizer) ask(e *evaluation) (int64, error) {
 		}
 		most = max(most, n)
 	}
-	if s.how.one && (given > 1 || most < 0) {
+	if how.one && (given > 1 || most < 0) {
 		return 0, invalid(errors.New("exactly one slicing argument must be given"))
 	}
 	limits := &e.calculator.options.Limits
 	switch {
 	case most > limits.Page:
 		return 0, tooComplex("A list may have at most %d items.", limits.Page)
-	case most < 0 && s.how.assumed >= 0:
-		most = s.how.assumed
+	case most < 0 && how.assumed >= 0:
+		most = how.assumed
 	case most < 0:
 		most = e.calculator.options.ListSize
 	}

@@ -1,0 +1,71 @@
+package graphqlcost
+
+import "sync"
+
+// compilers are compilers that are not in use. They keep the room of their stacks,
+// and nothing else of what they made or saw.
+var compilers = sync.Pool{New: func() any {
+	return &compiler{
+		entries: make([]entry, 0, 64), spreads: make([]spread, 0, 8), inherited: make([]inherited, 0, 8),
+		kept: make([]node, 0, 32), classes: make([]class, 0, 16),
+	}
+}}
+
+// maxScratch is how large a stack may be to be worth keeping.
+const maxScratch = 1000
+
+// release empties a compiler and puts it back.
+func (c *compiler) release() {
+	*c = compiler{
+		untyped: emptied(c.untyped), entries: emptied(c.entries), merged: emptied(c.merged), spreads: emptied(c.spreads),
+		inherited: emptied(c.inherited), kept: emptied(c.kept), classes: emptied(c.classes),
+	}
+	compilers.Put(c)
+}
+
+// emptied returns a stack without anything in it, not even beyond its end.
+func emptied[T any](stack []T) []T {
+	if cap(stack) > maxScratch {
+		return nil
+	}
+	clear(stack[:cap(stack)])
+	return stack[:0]
+}
+
+// A chunk gives out values that are made several at once.
+type chunk[T any] struct {
+	left []T
+	made int
+}
+
+// one returns a value.
+func (c *chunk[T]) one() *T { return &c.list(1)[0] }
+
+// copy returns a list of the same values.
+func (c *chunk[T]) copy(values []T) []T {
+	if len(values) == 0 {
+		return nil
+	}
+	list := c.list(len(values))
+	copy(list, values)
+	return list
+}
+
+// list returns so many values, without room for more.
+func (c *chunk[T]) list(n int) []T {
+	if n > len(c.left) {
+		// Few are few bytes too many; of many there are soon more.
+		size := max(n, min(max(c.made, 4), 64))
+		c.left = make([]T, size)
+		c.made += size
+	}
+	list := c.left[:n:n]
+	c.left = c.left[n:]
+	return list
+}
+
+// bytes returns about how large the parts of the plan are.
+func (c *compiler) bytes() int {
+	return 256 + 64*c.nodes.made + 80*c.sets.made + 64*c.rares.made + 120*c.sizers.made + 32*c.several.made +
+		64*len(c.plan.variables) + 16*len(c.plan.conditions)
+}
