@@ -1,6 +1,10 @@
 package graphqlcost
 
-import "github.com/vektah/gqlparser/v2/ast"
+import (
+	"slices"
+
+	"github.com/vektah/gqlparser/v2/ast"
+)
 
 // An entry is a response key and the first field under it. There are many, so that
 // it is small.
@@ -168,7 +172,7 @@ func (c *compiler) merge(e *entry, f *ast.Field, def *field, on *typ, when int32
 		if isLeaf && (e.when == when || e.when == always) {
 			return
 		}
-		m := merged{when: e.whens(c)}
+		m := merged{when: c.whens(e, never)}
 		if !isLeaf {
 			m.sources = []source{c.source(e)}
 		}
@@ -182,13 +186,15 @@ func (c *compiler) merge(e *entry, f *ast.Field, def *field, on *typ, when int32
 	}
 }
 
-// whens returns the conditions of an entry, of which one must hold; none means
-// always.
-func (e *entry) whens(c *compiler) []int32 {
+// whens returns the conditions of an entry, of which one must hold where another
+// condition does; none means always.
+func (c *compiler) whens(e *entry, known int32) []int32 {
 	switch {
+	case e.more > 0 && slices.Contains(c.merged[e.more-1].when, known):
+		return nil
 	case e.more > 0:
 		return c.merged[e.more-1].when
-	case e.when == always:
+	case e.when == always || e.when == known:
 		return nil
 	}
 	return []int32{e.when}

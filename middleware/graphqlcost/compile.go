@@ -250,7 +250,7 @@ func (c *compiler) set(sources []source, t *typ, lengths []inherited, depth int,
 			return outcome{}, err
 		}
 	}
-	made := making{isRoot: depth == 1 && meta.fields == 0, from: len(c.classes)}
+	made := making{isRoot: depth == 1 && meta.fields == 0, when: common(sources), from: len(c.classes)}
 	for _, o := range types {
 		if err := c.class(&made, sources, o, lengths, depth, meta); err != nil {
 			return outcome{}, err
@@ -270,9 +270,20 @@ func (c *compiler) set(sources []source, t *typ, lengths []inherited, depth int,
 type making struct {
 	outcome
 	isRoot    bool
-	varies    bool // the cost depends on variables
-	sectioned bool // there is a section in it
-	from      int  // where its classes begin
+	varies    bool  // the cost depends on variables
+	sectioned bool  // there is a section in it
+	when      int32 // a condition that holds if the set is met at all
+	from      int   // where its classes begin
+}
+
+// common returns the condition of all sources, if it is the same.
+func common(sources []source) int32 {
+	for _, s := range sources[1:] {
+		if s.when != sources[0].when {
+			return always
+		}
+	}
+	return sources[0].when
 }
 
 // finish returns what came of a set whose classes have been added. What costs the
@@ -337,7 +348,7 @@ func (c *compiler) class(m *making, sources []source, o *typ, lengths []inherite
 			return tooComplex("A query may take at most %d steps to be costed.", int64(c.limits.Work))
 		}
 		n := node{times: 1}
-		below, err := c.node(&n, i, o, lengths, depth, meta)
+		below, err := c.node(&n, m, i, o, lengths, depth, meta)
 		if err != nil {
 			return err
 		}
@@ -371,7 +382,7 @@ func (c *compiler) class(m *making, sources []source, o *typ, lengths []inherite
 }
 
 // node makes the node of an entry, and returns what is below.
-func (c *compiler) node(n *node, i int, o *typ, lengths []inherited, depth int, meta metaDepth) (below outcome, err error) {
+func (c *compiler) node(n *node, in *making, i int, o *typ, lengths []inherited, depth int, meta metaDepth) (below outcome, err error) {
 	e := &c.entries[i]
 	f := e.first
 	if f.Name == typename.name {
@@ -381,13 +392,12 @@ func (c *compiler) node(n *node, i int, o *typ, lengths []inherited, depth int, 
 		n.def = typename
 		return below, nil
 	}
-	isRoot := depth == 1 && meta.fields == 0
-	def := c.field(o, e, isRoot)
+	def := c.field(o, e, in.isRoot)
 	if err := c.check(def, f); err != nil {
 		return below, err
 	}
 	n.def, n.weight = def, def.weight
-	if when := e.whens(c); when != nil {
+	if when := c.whens(e, in.when); when != nil {
 		c.more(n).when = when
 	}
 	if def.meta {
@@ -406,7 +416,7 @@ func (c *compiler) node(n *node, i int, o *typ, lengths []inherited, depth int, 
 	from := len(c.inherited)
 	if c.schema == nil {
 		c.guessTimes(n, e)
-		if !isRoot {
+		if !in.isRoot {
 			n.def = nil // nobody asks what it is
 		}
 	} else {

@@ -5,10 +5,12 @@ import "sync"
 // compilers are compilers that are not in use. They keep the room of their stacks,
 // and nothing else of what they made or saw.
 var compilers = sync.Pool{New: func() any {
-	return &compiler{
+	c := &compiler{
 		entries: make([]entry, 0, 64), spreads: make([]spread, 0, 8), inherited: make([]inherited, 0, 8),
 		kept: make([]node, 0, 32), classes: make([]class, 0, 16),
 	}
+	c.start()
+	return c
 }}
 
 // maxScratch is how large a stack may be to be worth keeping.
@@ -20,7 +22,13 @@ func (c *compiler) release() {
 		untyped: emptied(c.untyped), entries: emptied(c.entries), merged: emptied(c.merged), spreads: emptied(c.spreads),
 		inherited: emptied(c.inherited), kept: emptied(c.kept), classes: emptied(c.classes),
 	}
+	c.start()
 	compilers.Put(c)
+}
+
+// start says how many parts a plan mostly has.
+func (c *compiler) start() {
+	c.nodes.least, c.sets.least, c.rares.least, c.sizers.least, c.several.least = 8, 4, 2, 2, 4
 }
 
 // emptied returns a stack without anything in it, not even beyond its end.
@@ -34,8 +42,9 @@ func emptied[T any](stack []T) []T {
 
 // A chunk gives out values that are made several at once.
 type chunk[T any] struct {
-	left []T
-	made int
+	least int // how many are made at first
+	left  []T
+	made  int
 }
 
 // one returns a value.
@@ -54,8 +63,7 @@ func (c *chunk[T]) copy(values []T) []T {
 // list returns so many values, without room for more.
 func (c *chunk[T]) list(n int) []T {
 	if n > len(c.left) {
-		// Few are few bytes too many; of many there are soon more.
-		size := max(n, min(max(c.made, 4), 64))
+		size := max(n, min(max(c.made, c.least), 64))
 		c.left = make([]T, size)
 		c.made += size
 	}
