@@ -6,10 +6,9 @@ import (
 	"github.com/vektah/gqlparser/v2/ast"
 )
 
-// An entry is a response key and the first field under it. There are many, so that
-// it is small.
+// An entry is a response key: the alias of the first field under it. There are many,
+// so that it is small.
 type entry struct {
-	key   string
 	first *ast.Field
 	def   *field // what the schema says of the first
 	on    *typ   // the type that the first is written for
@@ -140,7 +139,7 @@ func (c *compiler) enter(from int, f *ast.Field, on *typ, when int32) error {
 	}
 	for i := from; i < len(c.entries); i++ {
 		e := &c.entries[i]
-		if e.key != f.Alias {
+		if e.first.Alias != f.Alias {
 			if i-from > 16 {
 				c.steps++
 			}
@@ -161,7 +160,7 @@ func (c *compiler) enter(from int, f *ast.Field, on *typ, when int32) error {
 		c.merge(e, f, def, on, when)
 		return nil
 	}
-	c.entries = append(c.entries, entry{key: f.Alias, first: f, def: def, on: on, when: when})
+	c.entries = append(c.entries, entry{f, def, on, when, 0})
 	return nil
 }
 

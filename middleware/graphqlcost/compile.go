@@ -22,6 +22,8 @@ type compiler struct {
 	steps      int        // and what is cheaper
 	lengths    int        // how many lists were given one
 
+	plainLeaves bool // leaves cost nothing, whatever their names; without a schema
+
 	memo    map[memoKey]outcome
 	untyped []*typ          // the types that are named; without a schema
 	names   map[string]*typ // the same, if they are many
@@ -34,6 +36,9 @@ type compiler struct {
 	inherited []inherited
 	kept      []node
 	classes   []class
+
+	// How long the long ones of them were.
+	usedEntries, usedKept int
 
 	// What the plan is made of.
 	nodes   chunk[node]
@@ -88,6 +93,7 @@ func (c *Calculator) compile(text, name string) (*plan, error) {
 	w := compilers.Get().(*compiler)
 	defer w.release()
 	w.calculator, w.schema, w.limits, w.none.calculator = c, c.schema, &c.options.Limits, c
+	w.plainLeaves = len(c.options.Costs) == 0 && len(c.options.Sizes) == 0
 	return w.compile(text, name)
 }
 
@@ -348,11 +354,19 @@ func (c *compiler) class(m *making, sources []source, o *typ, lengths []inherite
 			return tooComplex("A query may take at most %d steps to be costed.", int64(c.limits.Work))
 		}
 		n := node{times: 1}
-		below, err := c.node(&n, m, i, o, lengths, depth, meta)
-		if err != nil {
-			return err
+		isPlain := c.isPlain(m, i, o) && len(lengths) == 0 && meta.fields == 0
+		if isPlain {
+			keys++
+			if err := c.step(); err != nil {
+				return err
+			}
+		} else {
+			below, err := c.node(&n, m, i, o, lengths, depth, meta)
+			if err != nil {
+				return err
+			}
+			keys, aliases, height = keys+1+below.keys, aliases+below.aliases, max(height, 1+below.height)
 		}
-		keys, aliases, height = keys+1+below.keys, aliases+below.aliases, max(height, 1+below.height)
 		if first := c.entries[i].first; first.Alias != first.Name {
 			aliases++
 		}
@@ -361,6 +375,9 @@ func (c *compiler) class(m *making, sources []source, o *typ, lengths []inherite
 		}
 		if aliases > c.limits.Aliases {
 			return tooComplex("A query may have at most %d aliases.", int64(c.limits.Aliases))
+		}
+		if isPlain {
+			continue
 		}
 		cost, isFixed := n.cost()
 		if isFixed {
@@ -375,10 +392,25 @@ func (c *compiler) class(m *making, sources []source, o *typ, lengths []inherite
 		}
 	}
 	made.nodes = c.nodes.copy(c.kept[keptFrom:])
+	c.usedEntries, c.usedKept = max(c.usedEntries, len(c.entries)), max(c.usedKept, len(c.kept))
 	c.entries, c.merged, c.spreads, c.kept = c.entries[:from], c.merged[:mergedFrom], c.spreads[:spreadsFrom], c.kept[:keptFrom]
 	c.classes = append(c.classes, made)
 	m.keys, m.aliases, m.height, m.cost = max(m.keys, keys), max(m.aliases, aliases), max(m.height, height), max(m.cost, whole)
 	return nil
+}
+
+// isPlain tells whether an entry of a set is known to be a leaf that costs nothing,
+// as most are. There is nothing to say against it and nothing to keep of it.
+func (c *compiler) isPlain(m *making, i int, o *typ) bool {
+	e := &c.entries[i]
+	f := e.first
+	if m.isRoot || len(f.SelectionSet) > 0 || len(f.Arguments) > 0 {
+		return false
+	}
+	if c.schema == nil {
+		return c.plainLeaves && f.Name[0] != '_'
+	}
+	return o == e.on && e.def != nil && e.def.plain && len(f.Directives) == 0
 }
 
 // node makes the node of an entry, and returns what is below.

@@ -48,6 +48,7 @@ type field struct {
 	section string
 	shape   int  // fields of one shape cost the same
 	meta    bool // __schema or __type
+	plain   bool // a leaf that costs nothing and needs nothing said
 }
 
 // An input is an argument, or a field of an input object.
@@ -374,6 +375,8 @@ func (r *schemaReader) sizes(def *ast.Definition, t *typ) error {
 			size = r.guess(own)
 		}
 		own.size = size
+		own.plain = own.of.kind == leaf && own.weight == 0 && own.size == nil && own.section == "" && !slices.ContainsFunc(own.args,
+			func(in *input) bool { return in.required || in.weighs })
 	}
 	return nil
 }

@@ -6,8 +6,8 @@ import "sync"
 // and nothing else of what they made or saw.
 var compilers = sync.Pool{New: func() any {
 	c := &compiler{
-		entries: make([]entry, 0, 64), spreads: make([]spread, 0, 8), inherited: make([]inherited, 0, 8),
-		kept: make([]node, 0, 32), classes: make([]class, 0, 16),
+		entries: make([]entry, 0, 64), spreads: make([]spread, 0, 8), inherited: make([]inherited, 0, 4),
+		kept: make([]node, 0, 32), classes: make([]class, 0, 8),
 	}
 	c.start()
 	return c
@@ -19,8 +19,9 @@ const maxScratch = 1000
 // release empties a compiler and puts it back.
 func (c *compiler) release() {
 	*c = compiler{
-		untyped: emptied(c.untyped), entries: emptied(c.entries), merged: emptied(c.merged), spreads: emptied(c.spreads),
-		inherited: emptied(c.inherited), kept: emptied(c.kept), classes: emptied(c.classes),
+		entries: emptied(c.entries, max(c.usedEntries, len(c.entries))), kept: emptied(c.kept, max(c.usedKept, len(c.kept))),
+		untyped: emptied(c.untyped, cap(c.untyped)), merged: emptied(c.merged, cap(c.merged)), spreads: emptied(c.spreads, cap(c.spreads)),
+		inherited: emptied(c.inherited, cap(c.inherited)), classes: emptied(c.classes, cap(c.classes)),
 	}
 	c.start()
 	compilers.Put(c)
@@ -28,15 +29,16 @@ func (c *compiler) release() {
 
 // start says how many parts a plan mostly has.
 func (c *compiler) start() {
-	c.nodes.least, c.sets.least, c.rares.least, c.sizers.least, c.several.least = 8, 4, 2, 2, 4
+	c.nodes.least, c.sets.least, c.rares.least, c.sizers.least, c.several.least = 8, 4, 2, 1, 4
 }
 
-// emptied returns a stack without anything in it, not even beyond its end.
-func emptied[T any](stack []T) []T {
+// emptied returns a stack without anything in it, not even beyond its end. No more
+// of it was used than so much.
+func emptied[T any](stack []T, used int) []T {
 	if cap(stack) > maxScratch {
 		return nil
 	}
-	clear(stack[:cap(stack)])
+	clear(stack[:used])
 	return stack[:0]
 }
 
