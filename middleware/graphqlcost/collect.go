@@ -160,7 +160,9 @@ func (c *compiler) enter(from int, f *ast.Field, on *typ, when int32) error {
 		c.merge(e, f, def, on, when)
 		return nil
 	}
-	c.entries = append(c.entries, entry{f, def, on, when, 0})
+	c.entries = pushed(c.entries)
+	e := &c.entries[len(c.entries)-1]
+	e.first, e.def, e.on, e.when, e.more = f, def, on, when, 0
 	return nil
 }
 

@@ -9,8 +9,7 @@ import (
 )
 
 // A compiler makes the plan of one operation: what it could select, merged as an
-// executor merges it, with all that depends on variables left open. Compilers are
-// used again: see [compilers].
+// executor merges it, with all that depends on variables left open.
 type compiler struct {
 	calculator *Calculator
 	schema     *schema // nil if there is none
@@ -24,21 +23,8 @@ type compiler struct {
 
 	plainLeaves bool // leaves cost nothing, whatever their names; without a schema
 
-	memo    map[memoKey]outcome
-	untyped []*typ          // the types that are named; without a schema
-	names   map[string]*typ // the same, if they are many
-	guess   field           // what is guessed of the field that is looked at
-
-	// Stacks of the sets that are being made.
-	entries   []entry
-	merged    []merged
-	spreads   []spread
-	inherited []inherited
-	kept      []node
-	classes   []class
-
-	// How long the long ones of them were.
-	usedEntries, usedKept int
+	memo  map[memoKey]outcome
+	names map[string]*typ // the types that are named, if they are many; without a schema
 
 	// What the plan is made of.
 	nodes   chunk[node]
@@ -46,6 +32,8 @@ type compiler struct {
 	rares   chunk[rare]
 	sizers  chunk[sizer]
 	several chunk[class]
+
+	*scratch
 }
 
 // An outcome is what came of a set.
@@ -90,10 +78,12 @@ const (
 
 // compile makes a plan of an operation, which keeps parts of the text.
 func (c *Calculator) compile(text, name string) (*plan, error) {
-	w := compilers.Get().(*compiler)
+	w := compiler{
+		calculator: c, schema: c.schema, limits: &c.options.Limits, scratch: scratches.Get().(*scratch),
+		plainLeaves: len(c.options.Costs) == 0 && len(c.options.Sizes) == 0,
+	}
+	w.none.calculator = c
 	defer w.release()
-	w.calculator, w.schema, w.limits, w.none.calculator = c, c.schema, &c.options.Limits, c
-	w.plainLeaves = len(c.options.Costs) == 0 && len(c.options.Sizes) == 0
 	return w.compile(text, name)
 }
 
@@ -105,7 +95,8 @@ func (c *compiler) compile(text, name string) (*plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	c.plan = &plan{mutation: op.Operation == ast.Mutation}
+	c.start()
+	c.plan.mutation = op.Operation == ast.Mutation
 	if err := c.variables(op); err != nil {
 		return nil, err
 	}
@@ -392,7 +383,7 @@ func (c *compiler) class(m *making, sources []source, o *typ, lengths []inherite
 		}
 	}
 	made.nodes = c.nodes.copy(c.kept[keptFrom:])
-	c.usedEntries, c.usedKept = max(c.usedEntries, len(c.entries)), max(c.usedKept, len(c.kept))
+	c.most.entries, c.most.kept = max(c.most.entries, to), max(c.most.kept, len(c.kept))
 	c.entries, c.merged, c.spreads, c.kept = c.entries[:from], c.merged[:mergedFrom], c.spreads[:spreadsFrom], c.kept[:keptFrom]
 	c.classes = append(c.classes, made)
 	m.keys, m.aliases, m.height, m.cost = max(m.keys, keys), max(m.aliases, aliases), max(m.height, height), max(m.cost, whole)
