@@ -21,27 +21,24 @@ type cache struct {
 	mu      sync.RWMutex
 	bytes   int
 	texts   map[uint64]*planEntry // by the hash of the text and the name
-	digests map[planKey]*planEntry
+	digests map[uint64]*planEntry // by the hash of the digest and the name
 	ring    []*planEntry
 	hand    int
 }
 
-// A planKey is a document's SHA-256 and the name of one of its operations.
-type planKey struct {
-	digest digest
-	name   string
-}
-
+// A digest is the SHA-256 of a document.
 type digest [sha256.Size]byte
 
+// A planEntry is what came of one operation of a document. The hashes are only
+// where it is found: what it is of is compared.
 type planEntry struct {
-	text  string
-	hash  uint64
-	key   planKey
-	plan  *plan
-	err   error
-	bytes int
-	met   atomic.Bool
+	text, name     string
+	digest         digest
+	byText, byHash uint64
+	plan           *plan
+	err            error
+	bytes          int
+	met            atomic.Bool
 }
 
 // digestOf returns the SHA-256 of a text.
@@ -68,14 +65,19 @@ func digestIn(text string) (sum digest, ok bool) {
 func newCache(bytes int) *cache {
 	return &cache{
 		most: bytes, seed: maphash.MakeSeed(),
-		texts: make(map[uint64]*planEntry), digests: make(map[planKey]*planEntry),
+		texts: make(map[uint64]*planEntry), digests: make(map[uint64]*planEntry),
 	}
 }
 
-// hash returns what an entry is found by. The seed is the cache's own, so that
-// nobody can choose it.
-func (c *cache) hash(text, name string) uint64 {
+// hashOfText returns where the entry of a text is. The seed is the cache's own, so
+// that nobody can choose it.
+func (c *cache) hashOfText(text, name string) uint64 {
 	return maphash.String(c.seed, text) ^ 3*maphash.String(c.seed, name)
+}
+
+// hashOfDigest returns where the entry of a digest is.
+func (c *cache) hashOfDigest(sum *digest, name string) uint64 {
+	return maphash.Bytes(c.seed, sum[:]) ^ 3*maphash.String(c.seed, name)
 }
 
 // get returns the entry of a text, or nil.
@@ -83,22 +85,23 @@ func (c *cache) get(text, name string) *planEntry {
 	if c.most == 0 {
 		return nil
 	}
-	hash := c.hash(text, name)
+	hash := c.hashOfText(text, name)
 	c.mu.RLock()
 	e := c.texts[hash]
 	c.mu.RUnlock()
-	if e == nil || e.key.name != name || e.text != text {
+	if e == nil || e.name != name || e.text != text {
 		return nil
 	}
 	return e.meet()
 }
 
 // getByDigest returns the entry of the text with a digest, or nil.
-func (c *cache) getByDigest(key planKey) *planEntry {
+func (c *cache) getByDigest(sum *digest, name string) *planEntry {
+	hash := c.hashOfDigest(sum, name)
 	c.mu.RLock()
-	e := c.digests[key]
+	e := c.digests[hash]
 	c.mu.RUnlock()
-	if e == nil {
+	if e == nil || e.name != name || e.digest != *sum {
 		return nil
 	}
 	return e.meet()
@@ -123,15 +126,15 @@ func (c *cache) put(text, name string, p *plan, err error) {
 	if e.bytes > c.most/8 {
 		return
 	}
-	e.key = planKey{digestOf(text), strings.Clone(name)} // it may be a part of the request
-	e.hash = c.hash(text, name)
+	e.name, e.digest = strings.Clone(name), digestOf(text) // the name may be a part of the request
+	e.byText, e.byHash = c.hashOfText(text, name), c.hashOfDigest(&e.digest, name)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.texts[e.hash] != nil {
+	if c.texts[e.byText] != nil || c.digests[e.byHash] != nil {
 		return // it came meanwhile
 	}
 	c.makeRoom(e.bytes)
-	c.texts[e.hash], c.digests[e.key] = e, e
+	c.texts[e.byText], c.digests[e.byHash] = e, e
 	c.ring = append(c.ring, e)
 	c.bytes += e.bytes
 }
@@ -148,8 +151,8 @@ func (c *cache) makeRoom(bytes int) {
 			c.hand++
 			continue
 		}
-		delete(c.texts, e.hash)
-		delete(c.digests, e.key)
+		delete(c.texts, e.byText)
+		delete(c.digests, e.byHash)
 		c.bytes -= e.bytes
 		last := len(c.ring) - 1
 		c.ring[c.hand], c.ring[last] = c.ring[last], nil

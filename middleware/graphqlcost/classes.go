@@ -33,7 +33,7 @@ func (c *compiler) classesOf(sources []source, t *typ) ([]*typ, error) {
 		for _, name := range names {
 			c.steps++
 			shape := -1
-			if f := o.fields[name]; f != nil {
+			if f := o.table.get(name); f != nil {
 				shape = f.shape
 			}
 			signature = append(signature, byte(shape), byte(shape>>8), byte(shape>>16), byte(shape>>24))

@@ -133,7 +133,7 @@ func (c *compiler) condit(name string, on *typ) (*typ, error) {
 func (c *compiler) enter(from int, f *ast.Field, on *typ, when int32) error {
 	var def *field
 	if c.schema != nil && f.Name != typename.name {
-		if def = on.fields[f.Name]; def == nil {
+		if def = on.table.get(f.Name); def == nil {
 			return invalidf("%q has no field %q", on.name, f.Name)
 		}
 	}

@@ -486,7 +486,7 @@ func (c *compiler) field(o *typ, e *entry, isRoot bool) *field {
 	case o == e.on:
 		return e.def
 	}
-	return o.fields[e.first.Name]
+	return o.table.get(e.first.Name)
 }
 
 // check refuses what no server executes, as far as it is cheap to see.

@@ -307,7 +307,7 @@ func isDigest(id, text string, known *planEntry) bool {
 	case !ok:
 		return false
 	case known != nil:
-		return sum == known.key.digest
+		return sum == known.digest
 	}
 	return sum == digestOf(text)
 }
@@ -319,7 +319,7 @@ func (c *Calculator) persisted(op *Operation) (*plan, error, bool) {
 	if !ok {
 		return nil, nil, false
 	}
-	known := c.plans.getByDigest(planKey{sum, op.Name})
+	known := c.plans.getByDigest(&sum, op.Name)
 	if known == nil {
 		return nil, nil, false
 	}

@@ -29,10 +29,11 @@ type typ struct {
 	name    string
 	kind    kind
 	fields  map[string]*field
-	objects []*typ   // what it can be in the end; an object is itself
-	is      bitset   // the same, by the numbers of objects
-	number  int      // of an object
-	inputs  []*input // the fields of an input object
+	table   fieldTable // the fields, for queries
+	objects []*typ     // what it can be in the end; an object is itself
+	is      bitset     // the same, by the numbers of objects
+	number  int        // of an object
+	inputs  []*input   // the fields of an input object
 	weight  int64
 	weighs  bool // has a weight of its own; of an input object, or one inside of it
 }
@@ -175,6 +176,9 @@ func (r *schemaReader) read() error {
 		return err
 	}
 	r.shape(names)
+	for _, t := range r.schema.types {
+		t.table = newFieldTable(t.fields)
+	}
 	for operation, def := range map[ast.Operation]*ast.Definition{
 		ast.Query: r.source.Query, ast.Mutation: r.source.Mutation, ast.Subscription: r.source.Subscription,
 	} {
