@@ -3,9 +3,12 @@ package graphqlcost_test
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"github.com/vektah/gqlparser/v2/ast"
@@ -62,6 +65,60 @@ type Line { quantity: Int product: Product }
 `
 
 const typicalVariables = `{"handle": "gid://shop/Product/12", "first": 10}`
+
+// The cost of a document that has not been met is told as a multiple of its bare
+// parse, x-parse. Both run by turns, a few times each, so that a busy machine and the
+// garbage collector slow down both: of all turns the median counts.
+func BenchmarkTypicalToParse(b *testing.B) {
+	const times = 10
+	turn := func(f func()) time.Duration {
+		start := time.Now()
+		for range times {
+			f()
+		}
+		return time.Since(start)
+	}
+	parse := func() {
+		if _, err := parser.ParseQueryWithTokenLimit(&ast.Source{Input: typical}, 10_000); err != nil {
+			b.Fatal(err)
+		}
+	}
+	same := []string{typical}
+	var many []string // more than the cache has room for
+	for i := range 8000 {
+		many = append(many, strings.Replace(typical, "ProductPage", fmt.Sprintf("Product%04d", i), 1))
+	}
+	for _, mode := range []struct {
+		name    string
+		options graphqlcost.Options
+		texts   []string
+	}{
+		{"new", graphqlcost.Options{Schema: shop, CacheBytes: -1}, same},
+		{"new, without a schema", graphqlcost.Options{CacheBytes: -1}, same},
+		{"new, into the cache", graphqlcost.Options{Schema: shop}, many},
+		{"cached", graphqlcost.Options{Schema: shop}, same},
+	} {
+		b.Run(mode.name, func(b *testing.B) {
+			c := benchCalculator(b, mode.options)
+			var ratios []float64
+			at := 0
+			for b.Loop() {
+				bare := turn(parse)
+				whole := turn(func() {
+					at++
+					op := graphqlcost.Operation{Query: mode.texts[at%len(mode.texts)], Variables: typicalVariables}
+					if _, err := c.OperationCost(b.Context(), op); err != nil {
+						b.Fatal(err)
+					}
+				})
+				ratios = append(ratios, float64(whole)/float64(bare))
+			}
+			slices.Sort(ratios)
+			b.ReportMetric(ratios[len(ratios)/2], "x-parse")
+			b.ReportMetric(0, "ns/op") // of both together, which means nothing
+		})
+	}
+}
 
 func benchCalculator(b *testing.B, o graphqlcost.Options) *graphqlcost.Calculator {
 	b.Helper()

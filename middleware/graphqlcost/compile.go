@@ -78,13 +78,20 @@ const (
 
 // compile makes a plan of an operation, which keeps parts of the text.
 func (c *Calculator) compile(text, name string) (*plan, error) {
-	w := compiler{
-		calculator: c, schema: c.schema, limits: &c.options.Limits, scratch: scratches.Get().(*scratch),
+	s := scratches.Get().(*scratch)
+	defer func() {
+		s.empty()
+		scratches.Put(s)
+	}()
+	w := c.compiler(s)
+	return w.compile(text, name)
+}
+
+func (c *Calculator) compiler(s *scratch) compiler {
+	return compiler{
+		calculator: c, schema: c.schema, limits: &c.options.Limits, none: evaluation{calculator: c}, scratch: s,
 		plainLeaves: len(c.options.Costs) == 0 && len(c.options.Sizes) == 0,
 	}
-	w.none.calculator = c
-	defer w.release()
-	return w.compile(text, name)
 }
 
 func (c *compiler) compile(text, name string) (*plan, error) {

@@ -190,6 +190,13 @@ var corpus = []struct {
 	{`query($a: Boolean!, $b: Boolean!) { me { email @include(if: $a) @skip(if: $b) } }`, `{"a": true, "b": true}`, 1},           // both must
 	{`query($a: Boolean!) { me @include(if: $a) { best { email } } me { best { name } } }`, `{"a": false}`, 2},                   // below, each by its own
 	{`query($a: Boolean!) { me @include(if: $a) { best { email } } me { best { name } } }`, `{"a": true}`, 3},
+	{`query($a: Boolean!) { me @include(if: $a) { best @skip(if: $a) { email } email } }`, `{"a": true}`, 2}, // what can never be below
+	{`query($a: Boolean!, $b: Boolean!) { me @include(if: $a) { best @include(if: $b) { email } email } }`, `{"a": true, "b": false}`, 2},
+	{`query($a: Boolean!, $b: Boolean!) { me @include(if: $a) { best @include(if: $b) { email } email } }`, `{"a": true, "b": true}`, 4},
+	{`query($a: Boolean!, $b: Boolean!) { me @include(if: $a) { best @include(if: $b) { email } email } }`, `{"a": false, "b": true}`, 1},
+	{`query($a: Boolean!, $b: Boolean!) { me @include(if: $a) { best { email } } me @include(if: $b) { best { name } email } }`, `{"a": true, "b": false}`, 3},
+	{`query($a: Boolean!, $b: Boolean!) { me @include(if: $a) { best { email } } me @include(if: $b) { best { name } email } }`, `{"a": false, "b": true}`, 3},
+	{`query($a: Boolean!, $b: Boolean!) { me @include(if: $a) { best { email } } me @include(if: $b) { best { name } email } }`, `{"a": true, "b": true}`, 4},
 	{`query($n: Int!, $b: Boolean!) { users(first: $n) @skip(if: $b) { name } }`, `{"n": -1, "b": true}`, 1}, // what is skipped is not looked at
 
 	// What arguments weigh.

@@ -64,9 +64,3 @@ func mixed(h uint64) uint64 {
 	high, low := bits.Mul64(h, mixer)
 	return high ^ low
 }
-
-func eight(s string, i int) uint64 {
-	s = s[i : i+8]
-	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
-		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
-}

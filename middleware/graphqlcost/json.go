@@ -3,6 +3,7 @@ package graphqlcost
 import (
 	"errors"
 	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -86,14 +87,11 @@ func jsonItems(s string, at, depth int) (end int, ok bool) {
 }
 
 func jsonString(s string, at int) (end int, ok bool) {
-	for at++; at < len(s); at++ {
-		switch c := s[at]; {
-		case c == '"':
+	for at = textEnd(s, at+1); at < len(s); at = textEnd(s, at) {
+		switch {
+		case s[at] == '"':
 			return at + 1, true
-		case c < ' ':
-			return at, false
-		case c != '\\':
-		case at+1 >= len(s):
+		case s[at] < ' ', at+1 >= len(s):
 			return at, false
 		case s[at+1] == 'u':
 			if at+6 > len(s) {
@@ -104,14 +102,40 @@ func jsonString(s string, at int) (end int, ok bool) {
 					return at, false
 				}
 			}
-			at += 5
+			at += 6
 		case strings.IndexByte(`"\/bfnrt`, s[at+1]) < 0:
 			return at, false
 		default:
-			at++
+			at += 2
 		}
 	}
 	return at, false
+}
+
+// textEnd returns where the next quote, backslash or control character is. It looks
+// at eight bytes at a time: in each of the three sums, the lowest byte whose high
+// bit is set is one that is looked for.
+func textEnd(s string, at int) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	for ; at+8 <= len(s); at += 8 {
+		x := eight(s, at)
+		quotes, slashes := x^'"'*ones, x^'\\'*ones
+		found := ((quotes-ones)&^quotes | (slashes-ones)&^slashes | (x-' '*ones)&^x) & highs
+		if found != 0 {
+			return at + bits.TrailingZeros64(found)/8
+		}
+	}
+	for at < len(s) && s[at] >= ' ' && s[at] != '"' && s[at] != '\\' {
+		at++
+	}
+	return at
+}
+
+// eight returns eight bytes as a number, the first of them lowest.
+func eight(s string, at int) uint64 {
+	s = s[at : at+8]
+	return uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
 func jsonNumber(s string, at int) (end int, ok bool) {
@@ -165,22 +189,23 @@ func unquoted(quoted string) string {
 	if next < 0 {
 		return inner
 	}
-	out := make([]byte, 0, len(inner))
+	var out strings.Builder
+	out.Grow(len(inner))
 	for ; next >= 0; next = strings.IndexByte(inner, '\\') {
-		out = append(out, inner[:next]...)
+		out.WriteString(inner[:next])
 		c := inner[next+1]
 		inner = inner[next+2:]
 		switch c {
 		case 'b':
-			out = append(out, '\b')
+			out.WriteByte('\b')
 		case 'f':
-			out = append(out, '\f')
+			out.WriteByte('\f')
 		case 'n':
-			out = append(out, '\n')
+			out.WriteByte('\n')
 		case 'r':
-			out = append(out, '\r')
+			out.WriteByte('\r')
 		case 't':
-			out = append(out, '\t')
+			out.WriteByte('\t')
 		case 'u':
 			var r rune
 			r, inner = hexRune(inner)
@@ -194,12 +219,13 @@ func unquoted(quoted string) string {
 				}
 				r = pair
 			}
-			out = utf8.AppendRune(out, r)
+			out.WriteRune(r)
 		default:
-			out = append(out, c)
+			out.WriteByte(c)
 		}
 	}
-	return string(append(out, inner...))
+	out.WriteString(inner)
+	return out.String()
 }
 
 func hexRune(s string) (rune, string) {

@@ -62,6 +62,9 @@ func (c *Calculator) inURL(u *url.URL) ([]Operation, error) {
 
 func (c *Calculator) urlFields(u *url.URL) (envelope, error) {
 	var fields envelope
+	if u.RawQuery == "" {
+		return fields, nil
+	}
 	if len(u.RawQuery) > c.options.Limits.Body {
 		return fields, tooComplex("A URL may have at most %d bytes.", int64(c.options.Limits.Body))
 	}
@@ -92,7 +95,7 @@ func (c *Calculator) inBody(r *http.Request, body string) ([]Operation, error) {
 	if err != nil {
 		return nil, err
 	}
-	if kind, _, _ := mime.ParseMediaType(r.Header.Get("Content-Type")); kind == "application/graphql" {
+	if isGraphQL(r.Header.Get("Content-Type")) {
 		if inURL.query != "" || inURL.id != "" || inURL.documentID != "" || inURL.extensions != "" {
 			return nil, invalid(errors.New("the query is both in the URL and in the body"))
 		}
@@ -131,6 +134,17 @@ func (c *Calculator) inBody(r *http.Request, body string) ([]Operation, error) {
 		return nil, invalid(errors.New("the batch is empty"))
 	}
 	return ops, nil
+}
+
+// isGraphQL tells whether a body of a type is a document itself.
+func isGraphQL(contentType string) bool {
+	const graphQL = "application/graphql"
+	contentType = strings.TrimSpace(contentType)
+	if len(contentType) < len(graphQL) || !strings.EqualFold(contentType[:len(graphQL)], graphQL) {
+		return false // as most are, and reading parameters takes its time
+	}
+	kind, _, _ := mime.ParseMediaType(contentType)
+	return kind == graphQL
 }
 
 // An envelope is the fields of a request.

@@ -5,10 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -129,6 +131,46 @@ func TestRequests(t *testing.T) {
 			assert.Equal(t, test.body, string(rest), "the body is left readable")
 		})
 	}
+}
+
+// One operation's variables are not another's, of the same document or not.
+func TestVariablesAreOnesOwn(t *testing.T) {
+	t.Parallel()
+	c := calculator(t, graphqlcost.Options{Schema: social})
+	item := func(variables string) string {
+		return `{"query":"query($n: Int, $b: Boolean = true) { posts(limit: $n) @include(if: $b) { id } }","variables":` + variables + `}`
+	}
+	for body, want := range map[string]int64{
+		`[` + item(`{"n":3}`) + `,` + item(`{}`) + `]`:                                     46, // 3×2 + 20×2
+		`[` + item(`{"b":false}`) + `,` + item(`{"n":1}`) + `]`:                            3,  // the minimum + 1×2
+		`[` + item(`{"n":3,"b":false}`) + `,` + item(`null`) + `,` + item(`{"n":1}`) + `]`: 43,
+	} {
+		for range 2 { // the second comes from the cache
+			n, err := c.Cost(httptest.NewRequest("POST", "/", strings.NewReader(body)))
+			assert.NoError(t, err)
+			assert.Equal(t, want, n, body)
+		}
+	}
+}
+
+// What is cached of a request is its document, and not the body that it came in.
+func TestCacheKeepsNoBodies(t *testing.T) {
+	c := calculator(t, graphqlcost.Options{Schema: social})
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	before := heap()
+	for i := range 40 {
+		body := fmt.Sprintf(`{"query":"query Q%d { me { id } }","operationName":"Q%d","extensions":{"a":"%s"}}`, i, i, strings.Repeat("x", 500_000))
+		_, err := c.Cost(httptest.NewRequest("POST", "/", strings.NewReader(body)))
+		require.NoError(t, err)
+	}
+	assert.Less(t, heap()-before, int64(5_000_000), "of 20 MB")
+	runtime.KeepAlive(c)
 }
 
 // A query that came with its text is known by its hash, while it is in the cache.

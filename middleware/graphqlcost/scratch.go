@@ -17,18 +17,20 @@ type scratch struct {
 	most  struct{ entries, kept int } // how long the long ones were
 }
 
-var scratches = sync.Pool{New: func() any {
+var scratches = sync.Pool{New: func() any { return newScratch() }}
+
+func newScratch() *scratch {
 	return &scratch{
 		entries: make([]entry, 0, 64), spreads: make([]spread, 0, 8), inherited: make([]inherited, 0, 4),
 		kept: make([]node, 0, 32), classes: make([]class, 0, 8),
 	}
-}}
+}
 
 // maxScratch is how long a stack may be to be worth keeping.
 const maxScratch = 1000
 
-// release empties a scratch for others.
-func (s *scratch) release() {
+// empty forgets what was compiled.
+func (s *scratch) empty() {
 	s.entries = emptied(s.entries, max(s.most.entries, len(s.entries)))
 	s.kept = emptied(s.kept, max(s.most.kept, len(s.kept)))
 	s.merged = emptied(s.merged, cap(s.merged))
@@ -37,7 +39,6 @@ func (s *scratch) release() {
 	s.classes = emptied(s.classes, cap(s.classes))
 	s.untyped = emptied(s.untyped, cap(s.untyped))
 	s.most.entries, s.most.kept, s.guess = 0, 0, field{}
-	scratches.Put(s)
 }
 
 // emptied returns a stack without anything in it, not even beyond its end. No more
