@@ -368,25 +368,13 @@ func (c *compiler) class(m *making, sources []source, o *typ, lengths []inherite
 		if first := c.entries[i].first; first.Alias != first.Name {
 			aliases++
 		}
-		if keys > c.limits.Keys {
+		switch {
+		case keys > c.limits.Keys:
 			return tooComplex("A query may have at most %d fields.", int64(c.limits.Keys))
-		}
-		if aliases > c.limits.Aliases {
+		case aliases > c.limits.Aliases:
 			return tooComplex("A query may have at most %d aliases.", int64(c.limits.Aliases))
-		}
-		if isPlain {
-			continue
-		}
-		cost, isFixed := n.cost()
-		if isFixed {
-			whole = add(whole, cost)
-		}
-		isSectioned := n.below != nil && isFixed || c.schema != nil && n.def.section != ""
-		m.varies, m.sectioned = m.varies || !isFixed, m.sectioned || isSectioned
-		if !isFixed || isSectioned || m.isRoot {
-			c.kept = append(c.kept, n)
-		} else {
-			made.fixed = add(made.fixed, cost)
+		case !isPlain:
+			whole = add(whole, c.keep(m, &made, &n))
 		}
 	}
 	made.nodes = c.nodes.copy(c.kept[keptFrom:])
@@ -395,6 +383,20 @@ func (c *compiler) class(m *making, sources []source, o *typ, lengths []inherite
 	c.classes = append(c.classes, made)
 	m.keys, m.aliases, m.height, m.cost = max(m.keys, keys), max(m.aliases, aliases), max(m.height, height), max(m.cost, whole)
 	return nil
+}
+
+// keep adds a node to a class: all of it, or what it costs if nothing else of it is
+// asked for. It returns what the node costs, or 0 if that depends on variables.
+func (c *compiler) keep(m *making, made *class, n *node) int64 {
+	cost, isFixed := n.cost()
+	isSectioned := n.below != nil && isFixed || c.schema != nil && n.def.section != ""
+	m.varies, m.sectioned = m.varies || !isFixed, m.sectioned || isSectioned
+	if !isFixed || isSectioned || m.isRoot {
+		c.kept = append(c.kept, *n)
+	} else {
+		made.fixed = add(made.fixed, cost)
+	}
+	return cost
 }
 
 // isPlain tells whether an entry of a set is known to be a leaf that costs nothing,

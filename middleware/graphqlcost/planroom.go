@@ -25,7 +25,7 @@ func (c *compiler) bytes() int {
 // A chunk gives out values that are made several at once.
 type chunk[T any] struct {
 	left []T
-	made int // how many there were, but for those that it began with
+	made int // how many have been made, without those that it began with
 }
 
 // one returns a value.
