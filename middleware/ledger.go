@@ -42,8 +42,8 @@ type ledger struct {
 	over  bool  // the last one has
 	stale bool  // costs were set since the header fields were written
 	apart bool  // there was a Hold: SetCost leaves the fields alone
-	first *pass // what was taken, in the order of the limiters
 	word  word  // what the handler has said of the request
+	first *pass // what was taken, in the order of the limiters
 
 	lost chan struct{} // closed when a slot was lost; nil if nobody asked
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,7 +76,9 @@ func (p *pass) free() {
 	clear(p.leases)
 	clear(p.parts)
 	clear(p.askings)
-	clear(p.report.Standings)
+	for i := range p.report.Standings { // the rest of them is the rules'
+		p.report.Standings[i].Parts = nil
+	}
 	p.parts, p.askings, p.header, p.report.Details = p.parts[:0], p.askings[:0], nil, false
 	p.matching.free()
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
@@ -174,7 +177,7 @@ func (p *pass) charge(r *rule, look bool) bool {
 	for i := range limits {
 		// In place, since a charge is large.
 		n := len(p.charges)
-		p.charges = append(p.charges, policy.Charge{})
+		p.charges = slices.Grow(p.charges, 1)[:n+1]
 		c := &p.charges[n]
 		c.Limit, c.Scope, c.Key, c.Partition, c.Units = limits[i], r.scope, key, partition, units
 		if scale < policy.Whole {
@@ -329,8 +332,10 @@ func (p *pass) tellOwn(r *respond.Report) {
 		if rule.lockout && p.decision.Results[i].Verdict == policy.Allowed {
 			continue // nobody needs to know how often he may fail
 		}
-		r.Standings = append(r.Standings, respond.Standing{})
-		st := &r.Standings[len(r.Standings)-1]
+		// In place, since a standing is large.
+		n := len(r.Standings)
+		r.Standings = slices.Grow(r.Standings, 1)[:n+1]
+		st := &r.Standings[n]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
 		st.Cost, st.Parts = p.total(i), p.partsOf(i)
 		if asked := p.charges[i].Units; asked != st.Cost && st.Limit.Lease() == 0 && !p.given {
