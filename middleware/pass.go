@@ -76,10 +76,8 @@ func (p *pass) free() {
 	clear(p.leases)
 	clear(p.parts)
 	clear(p.askings)
-	for i := range p.report.Standings { // the rest of them is the rules'
-		p.report.Standings[i].Parts = nil
-	}
-	p.parts, p.askings, p.header, p.report.Details = p.parts[:0], p.askings[:0], nil, false
+	p.report.Reset()
+	p.parts, p.askings, p.header = p.parts[:0], p.askings[:0], nil
 	p.matching.free()
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
@@ -491,19 +489,8 @@ func (p *pass) giveBackResults() {
 // announce emits the events of the decision.
 func (p *pass) announce() {
 	l := p.limiter
-	e := Event{Reason: p.reason, Err: p.err, Waited: p.waited}
-	switch {
-	case p.gone:
-		e.Kind, e.Reason = Abandoned, ""
-	case p.reason != "":
-		e.Kind = Refused
-	case p.open != nil:
-		e.Kind = Bypassed
-	case p.local != nil:
-		e.Kind = Localized
-	case p.decided:
-		e.Kind = Allowed
-	default:
+	kind, reason := p.became()
+	if kind == 0 {
 		return
 	}
 	l.health.count(p)
@@ -511,9 +498,10 @@ func (p *pass) announce() {
 	if by.decided {
 		by.announceOverflow()
 	}
-	if l.observe == nil && !alarming(&e) {
+	if l.observe == nil && !alarming(kind, reason) {
 		return
 	}
+	e := Event{Kind: kind, Reason: reason, Err: p.err, Waited: p.waited}
 	if p.rule != nil {
 		e.Rule = p.rule.Name
 	}
@@ -527,6 +515,23 @@ func (p *pass) announce() {
 		e.Rule, e.Limit, e.Reduced = by.rules[b].Name, by.charges[b].Limit, by.decision.Results[b].Reduced
 	}
 	l.emit(e)
+}
+
+// became tells what became of the request, and why. The kind is 0 if it met no limit.
+func (p *pass) became() (Kind, respond.Reason) {
+	switch {
+	case p.gone:
+		return Abandoned, ""
+	case p.reason != "":
+		return Refused, p.reason
+	case p.open != nil:
+		return Bypassed, ""
+	case p.local != nil:
+		return Localized, ""
+	case p.decided:
+		return Allowed, ""
+	}
+	return 0, ""
 }
 
 func (p *pass) announceOverflow() {

@@ -81,7 +81,7 @@ type Fields struct {
 	// it is a quota that refuses.
 	SkipQuotas bool
 
-	ready bool // the names are canonical: set on copies of the style's alone
+	ready bool // the names are canonical: set on the style's own copies alone
 }
 
 // WriteFields sets the fields in h.
@@ -92,10 +92,16 @@ func (f Fields) WriteFields(h http.Header, r *Report) {
 	if !f.ready {
 		f = f.canonical()
 	}
+	f.write(h, r)
+}
+
+// write is WriteFields by canonical names.
+func (f *Fields) write(h http.Header, r *Report) {
 	var (
 		s     sheet
 		array [256]byte
 	)
+	s.memo = r.memo
 	text := array[:0]
 	if !f.PerWindow {
 		if st := f.binding(r); st != nil && !st.unlimited() {
@@ -174,9 +180,7 @@ func (f *Fields) fill(s *sheet, text []byte, r *Report, st *Standing, suffix str
 	text = s.integer(text, f.Limit, suffix, st.Result.Limit)
 	text = s.integer(text, f.Remaining, suffix, st.Result.Remaining)
 	text = s.integer(text, f.Used, suffix, st.Result.Used)
-	if f.Reset != "" {
-		text = f.ResetAs.append(s.begin(text, f.Reset, suffix), r.Now, after)
-	}
+	text = s.instant(text, f.Reset, suffix, r.Now, after, f.ResetAs)
 	text = s.integer(text, f.ResetAfter, suffix, ceilSeconds(after))
 	if f.Scope != "" {
 		text = appendPrintable(s.begin(text, f.Scope, suffix), cmp.Or(st.Scope, st.Rule))
