@@ -264,7 +264,8 @@ func (p *pass) judge(err error) {
 
 // refuse gives back what outer limiters took and returns the report to send.
 func (p *pass) refuse() *respond.Report {
-	report := &respond.Report{Details: asksDetails(p.style, p.request)}
+	report := &p.report
+	report.Details = asksDetails(p.style, p.request)
 	switch {
 	case p.ledger == nil:
 	case p.byCost:

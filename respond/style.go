@@ -186,7 +186,9 @@ func (s *Style) told(r *Report) *Report {
 	if d == nil {
 		d = Deny("", r)
 	}
-	return &Report{Now: r.Now, Standings: r.Standings, Details: r.Details, Denial: d.told(s.Status, s.ReducedStatus, s.RetryJitter)}
+	told := *r
+	told.Denial = d.told(s.Status, s.ReducedStatus, s.RetryJitter)
+	return &told
 }
 
 var (
