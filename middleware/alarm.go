@@ -31,12 +31,12 @@ func (a *alarm) raise(e *Event) {
 }
 
 // alarming tells faults of the server from those of its clients.
-func alarming(e *Event) bool {
-	switch e.Kind {
+func alarming(kind Kind, reason respond.Reason) bool {
+	switch kind {
 	case Bypassed, Localized, StoreLost, StoreBack, Overflowed, SettleFailed, RenewFailed, SlotLost:
 		return true
 	case Refused:
-		return e.Reason == respond.StoreUnavailable || e.Reason == respond.Misconfigured
+		return reason == respond.StoreUnavailable || reason == respond.Misconfigured
 	}
 	return false
 }

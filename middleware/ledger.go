@@ -42,8 +42,8 @@ type ledger struct {
 	over  bool  // the last one has
 	stale bool  // costs were set since the header fields were written
 	apart bool  // there was a Hold: SetCost leaves the fields alone
-	first *pass // what was taken, in the order of the limiters
 	word  word  // what the handler has said of the request
+	first *pass // what was taken, in the order of the limiters
 
 	lost chan struct{} // closed when a slot was lost; nil if nobody asked
 }
@@ -192,6 +192,12 @@ func (led *ledger) keep() {
 
 // end is release for the handler whose response it is.
 func (led *ledger) end(header http.Header) {
+	led.mu.Lock()
+	if !led.stale {
+		led.releaseLocked()
+		return
+	}
+	led.mu.Unlock()
 	defer led.release() // whatever a FieldWriter does
 	led.writeFields(header)
 }
@@ -199,6 +205,11 @@ func (led *ledger) end(header http.Header) {
 // release settles, after the last handler and the last Hold.
 func (led *ledger) release() {
 	led.mu.Lock()
+	led.releaseLocked()
+}
+
+// releaseLocked is release for who has the lock, which it unlocks.
+func (led *ledger) releaseLocked() {
 	led.holds--
 	if led.holds > 0 {
 		led.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,8 +76,8 @@ func (p *pass) free() {
 	clear(p.leases)
 	clear(p.parts)
 	clear(p.askings)
-	clear(p.report.Standings)
-	p.parts, p.askings, p.header, p.report.Details = p.parts[:0], p.askings[:0], nil, false
+	p.report.Reset()
+	p.parts, p.askings, p.header = p.parts[:0], p.askings[:0], nil
 	p.matching.free()
 	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
 	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
@@ -174,7 +175,7 @@ func (p *pass) charge(r *rule, look bool) bool {
 	for i := range limits {
 		// In place, since a charge is large.
 		n := len(p.charges)
-		p.charges = append(p.charges, policy.Charge{})
+		p.charges = slices.Grow(p.charges, 1)[:n+1]
 		c := &p.charges[n]
 		c.Limit, c.Scope, c.Key, c.Partition, c.Units = limits[i], r.scope, key, partition, units
 		if scale < policy.Whole {
@@ -263,7 +264,8 @@ func (p *pass) judge(err error) {
 
 // refuse gives back what outer limiters took and returns the report to send.
 func (p *pass) refuse() *respond.Report {
-	report := &respond.Report{Details: asksDetails(p.style, p.request)}
+	report := &p.report
+	report.Details = asksDetails(p.style, p.request)
 	switch {
 	case p.ledger == nil:
 	case p.byCost:
@@ -329,8 +331,10 @@ func (p *pass) tellOwn(r *respond.Report) {
 		if rule.lockout && p.decision.Results[i].Verdict == policy.Allowed {
 			continue // nobody needs to know how often he may fail
 		}
-		r.Standings = append(r.Standings, respond.Standing{})
-		st := &r.Standings[len(r.Standings)-1]
+		// In place, since a standing is large.
+		n := len(r.Standings)
+		r.Standings = slices.Grow(r.Standings, 1)[:n+1]
+		st := &r.Standings[n]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
 		st.Cost, st.Parts = p.total(i), p.partsOf(i)
 		if asked := p.charges[i].Units; asked != st.Cost && st.Limit.Lease() == 0 && !p.given {
@@ -486,19 +490,8 @@ func (p *pass) giveBackResults() {
 // announce emits the events of the decision.
 func (p *pass) announce() {
 	l := p.limiter
-	e := Event{Reason: p.reason, Err: p.err, Waited: p.waited}
-	switch {
-	case p.gone:
-		e.Kind, e.Reason = Abandoned, ""
-	case p.reason != "":
-		e.Kind = Refused
-	case p.open != nil:
-		e.Kind = Bypassed
-	case p.local != nil:
-		e.Kind = Localized
-	case p.decided:
-		e.Kind = Allowed
-	default:
+	kind, reason := p.became()
+	if kind == 0 {
 		return
 	}
 	l.health.count(p)
@@ -506,9 +499,10 @@ func (p *pass) announce() {
 	if by.decided {
 		by.announceOverflow()
 	}
-	if l.observe == nil && !alarming(&e) {
+	if l.observe == nil && !alarming(kind, reason) {
 		return
 	}
+	e := Event{Kind: kind, Reason: reason, Err: p.err, Waited: p.waited}
 	if p.rule != nil {
 		e.Rule = p.rule.Name
 	}
@@ -522,6 +516,23 @@ func (p *pass) announce() {
 		e.Rule, e.Limit, e.Reduced = by.rules[b].Name, by.charges[b].Limit, by.decision.Results[b].Reduced
 	}
 	l.emit(e)
+}
+
+// became tells what became of the request, and why. The kind is 0 if it met no limit.
+func (p *pass) became() (Kind, respond.Reason) {
+	switch {
+	case p.gone:
+		return Abandoned, ""
+	case p.reason != "":
+		return Refused, p.reason
+	case p.open != nil:
+		return Bypassed, ""
+	case p.local != nil:
+		return Localized, ""
+	case p.decided:
+		return Allowed, ""
+	}
+	return 0, ""
 }
 
 func (p *pass) announceOverflow() {

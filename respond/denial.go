@@ -157,15 +157,9 @@ func retryAfter(reason Reason, binding policy.Result) time.Duration {
 }
 
 func detail(reason Reason, l policy.Limit) string {
-	// "60 per minute", without how it is counted.
-	ofLimit := ""
-	if l.Algorithm() != 0 {
-		numbers, _, _ := strings.Cut(l.String(), ",")
-		ofLimit = " of " + numbers
-	}
 	switch reason {
 	case RateLimitExceeded, QuotaExceeded:
-		return "Over the limit" + ofLimit + "."
+		return "Over the limit" + ofLimit(l) + "."
 	case ConcurrencyExceeded:
 		return "Too many requests at once."
 	case QueueFull:
@@ -175,7 +169,7 @@ func detail(reason Reason, l policy.Limit) string {
 	case Blocked:
 		return "Blocked after too many failures."
 	case CostTooHigh:
-		return "More than the limit" + ofLimit + " ever admits at once."
+		return "More than the limit" + ofLimit(l) + " ever admits at once."
 	case NoKey:
 		return "The request does not say whose it is."
 	case InvalidCost:
@@ -198,6 +192,15 @@ func detail(reason Reason, l policy.Limit) string {
 		return "The service is misconfigured."
 	}
 	return ""
+}
+
+// ofLimit returns " of 60 per minute", without how it is counted.
+func ofLimit(l policy.Limit) string {
+	if l.Algorithm() == 0 {
+		return ""
+	}
+	numbers, _, _ := strings.Cut(l.String(), ",")
+	return " of " + numbers
 }
 
 // isErrorStatus also keeps out what net/http panics on.

@@ -35,45 +35,44 @@ func (RateLimitDraft11) WriteFields(h http.Header, r *Report) {
 		return
 	}
 	var (
-		textArray  [512]byte
-		nameArray  [8]string
-		cellsArray [2]cell
+		s         sheet
+		textArray [512]byte
+		nameArray [8]string
 	)
 	names := appendPolicyNames(nameArray[:0], r.Standings)
-	s := sheet{text: textArray[:0], cells: cellsArray[:0]}
 
 	told := 0
-	s = s.begin("Ratelimit-Policy", "")
+	text := s.begin(textArray[:0], "Ratelimit-Policy", "")
 	for i := range r.Standings {
 		st := &r.Standings[i]
 		if st.unlimited() {
 			continue
 		}
-		s.text = appendItem(s.text, told, names[i])
+		text = appendItem(text, told, names[i])
 		told++
-		s.text = appendParameter(s.text, ";q=", st.Result.Limit)
+		text = appendParameter(text, ";q=", st.Result.Limit)
 		if w := st.Limit.Window(); w >= time.Second && w%time.Second == 0 {
-			s.text = appendParameter(s.text, ";w=", int64(w/time.Second))
+			text = appendParameter(text, ";w=", int64(w/time.Second))
 		}
 	}
 	if told == 0 {
 		return
 	}
 	told = 0
-	s = s.begin("Ratelimit", "")
+	text = s.begin(text, "Ratelimit", "")
 	for i := range r.Standings {
 		st := &r.Standings[i]
 		if st.unlimited() {
 			continue
 		}
-		s.text = appendItem(s.text, told, names[i])
+		text = appendItem(text, told, names[i])
 		told++
-		s.text = appendParameter(s.text, ";r=", st.Result.Remaining)
+		text = appendParameter(text, ";r=", st.Result.Remaining)
 		if t := r.effectiveWindow(st); t > 0 {
-			s.text = appendParameter(s.text, ";t=", t)
+			text = appendParameter(text, ";t=", t)
 		}
 	}
-	s.setIn(h)
+	s.setIn(h, text)
 }
 
 // effectiveWindow returns the seconds for which no more than what remains can

@@ -81,7 +81,7 @@ type Fields struct {
 	// it is a quota that refuses.
 	SkipQuotas bool
 
-	ready bool // the names are canonical: set on copies of the style's alone
+	ready bool // the names are canonical: set on the style's own copies alone
 }
 
 // WriteFields sets the fields in h.
@@ -92,23 +92,30 @@ func (f Fields) WriteFields(h http.Header, r *Report) {
 	if !f.ready {
 		f = f.canonical()
 	}
+	f.write(h, r)
+}
+
+// write is WriteFields by canonical names.
+func (f *Fields) write(h http.Header, r *Report) {
 	var (
-		text  [256]byte
-		cells [8]cell
+		s     sheet
+		array [256]byte
 	)
-	s := sheet{text: text[:0], cells: cells[:0]}
+	s.memo = r.memo
+	text := array[:0]
 	if !f.PerWindow {
 		if st := f.binding(r); st != nil && !st.unlimited() {
-			f.fill(s, r, st, "").setIn(h)
+			text = f.fill(&s, text, r, st, "")
 		}
+		s.setIn(h, text)
 		return
 	}
 	for i := range r.Standings {
 		if st := tightestOfWindow(r.Standings, i); st != nil {
-			s = f.fill(s, r, st, windowOf(st).suffix())
+			text = f.fill(&s, text, r, st, windowOf(st).suffix())
 		}
 	}
-	s.setIn(h)
+	s.setIn(h, text)
 }
 
 // binding returns the standing to tell of: the report's, but for quotas that are
@@ -168,21 +175,17 @@ func (f *Fields) names() [6]*string {
 }
 
 // fill adds the fields of one standing.
-func (f *Fields) fill(s sheet, r *Report, st *Standing, suffix string) sheet {
+func (f *Fields) fill(s *sheet, text []byte, r *Report, st *Standing, suffix string) []byte {
 	after := r.resetAfter(st)
-	s = s.integer(f.Limit, suffix, st.Result.Limit)
-	s = s.integer(f.Remaining, suffix, st.Result.Remaining)
-	s = s.integer(f.Used, suffix, st.Result.Used)
-	if f.Reset != "" {
-		s = s.begin(f.Reset, suffix)
-		s.text = f.ResetAs.append(s.text, r.Now, after)
-	}
-	s = s.integer(f.ResetAfter, suffix, ceilSeconds(after))
+	text = s.integer(text, f.Limit, suffix, st.Result.Limit)
+	text = s.integer(text, f.Remaining, suffix, st.Result.Remaining)
+	text = s.integer(text, f.Used, suffix, st.Result.Used)
+	text = s.instant(text, f.Reset, suffix, r.Now, after, f.ResetAs)
+	text = s.integer(text, f.ResetAfter, suffix, ceilSeconds(after))
 	if f.Scope != "" {
-		s = s.begin(f.Scope, suffix)
-		s.text = appendPrintable(s.text, cmp.Or(st.Scope, st.Rule))
+		text = appendPrintable(s.begin(text, f.Scope, suffix), cmp.Or(st.Scope, st.Rule))
 	}
-	return s
+	return text
 }
 
 // resetAfter is the standing's reset as the client is told: the binding one's is

@@ -3,6 +3,7 @@ package respond
 import (
 	"encoding/json"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/stint-go/stint/policy"
@@ -40,35 +41,25 @@ func (problem) Body(r *Report) (contentType string, body []byte) {
 	if kind.uri == "" {
 		kind.uri, kind.title = "about:blank", http.StatusText(d.Status)
 	}
-	retryAt := ""
+	// Written by hand, since refusals are what an attack is made of.
+	body = append(make([]byte, 0, 384), `{"type":`...)
+	body = appendString(body, kind.uri)
+	if kind.title != "" {
+		body = appendString(append(body, `,"title":`...), kind.title)
+	}
+	body = strconv.AppendInt(append(body, `,"status":`...), int64(d.Status), 10)
+	if d.Detail != "" {
+		body = appendString(append(body, `,"detail":`...), d.Detail)
+	}
+	body = appendString(append(body, `,"code":`...), string(d.Reason))
+	if seconds := d.Seconds(); seconds > 0 {
+		body = strconv.AppendInt(append(body, `,"retry_after":`...), seconds, 10)
+	}
 	if d.RetryAfter > MaxRetryAfter*time.Second {
-		retryAt = d.RetryAt().Format(time.RFC3339)
+		body = append(d.RetryAt().AppendFormat(append(body, `,"retry_at":"`...), time.RFC3339), '"')
 	}
-	body, err := json.Marshal(problemDocument{
-		Type:       kind.uri,
-		Title:      kind.title,
-		Status:     d.Status,
-		Detail:     d.Detail,
-		Code:       d.Reason,
-		RetryAfter: d.Seconds(),
-		RetryAt:    retryAt,
-		Violated:   violatedPolicies(r.Standings),
-	})
-	if err != nil {
-		return "", nil
-	}
-	return "application/problem+json", body
-}
-
-type problemDocument struct {
-	Type       string   `json:"type"`
-	Title      string   `json:"title,omitempty"`
-	Status     int      `json:"status"`
-	Detail     string   `json:"detail,omitempty"`
-	Code       Reason   `json:"code"`
-	RetryAfter int64    `json:"retry_after,omitempty"`
-	RetryAt    string   `json:"retry_at,omitempty"`
-	Violated   []string `json:"violated-policies,omitempty"`
+	body = appendViolated(body, r.Standings)
+	return "application/problem+json", append(body, '}')
 }
 
 type problemType struct{ uri, title string }
@@ -91,14 +82,34 @@ var problemTypes = map[Reason]problemType{
 	Blocked:             abnormalUsage,
 }
 
-// violatedPolicies returns the names of the limits that refused.
-func violatedPolicies(standings []Standing) []string {
-	var violated []string
-	names := appendPolicyNames(nil, standings)
+// appendViolated appends the names of the limits that refused, if there are any.
+func appendViolated(body []byte, standings []Standing) []byte {
+	var array [8]string
+	names, first := appendPolicyNames(array[:0], standings), true
 	for i := range standings {
-		if standings[i].Result.Verdict > policy.Allowed {
-			violated = append(violated, names[i])
+		if standings[i].Result.Verdict <= policy.Allowed {
+			continue
+		}
+		if first {
+			body = append(body, `,"violated-policies":[`...)
+		} else {
+			body = append(body, ',')
+		}
+		body, first = appendString(body, names[i]), false
+	}
+	if first {
+		return body
+	}
+	return append(body, ']')
+}
+
+// appendString appends s as encoding/json writes it.
+func appendString(body []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' || c == '<' || c == '>' || c == '&' {
+			text, _ := json.Marshal(s) // strings have no errors
+			return append(body, text...)
 		}
 	}
-	return violated
+	return append(append(append(body, '"'), s...), '"')
 }

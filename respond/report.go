@@ -22,6 +22,23 @@ type Report struct {
 	// Details tells that the client asks for them, by what [Style.DetailsOn]
 	// names.
 	Details bool
+
+	memo *memo // what fields said of the report's last request; nil if there was none
+}
+
+// Reset empties the report for another request, and lets its memory be used again:
+// that of Standings, and the texts of the last fields, which are written once for
+// as long as they stay the same. From then on WriteFields changes the report, so
+// that one goroutine at a time may use it.
+func (r *Report) Reset() {
+	for i := range r.Standings { // the rest of them is the rules'
+		r.Standings[i].Parts = nil
+	}
+	memory := r.memo
+	if memory == nil {
+		memory = new(memo)
+	}
+	*r = Report{Standings: r.Standings[:0], memo: memory}
 }
 
 // A Standing is how a request stands with one limit.

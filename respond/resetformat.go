@@ -18,12 +18,17 @@ const (
 	HTTPDate                        // Mon, 12 Jan 2026 10:31:00 GMT
 )
 
-// append appends the instant that is after from now.
-func (f ResetFormat) append(b []byte, now time.Time, after time.Duration) []byte {
+// number returns the number that tells the instant that is after from now, and the
+// format in which append writes it.
+func (f ResetFormat) number(now time.Time, after time.Duration) (int64, ResetFormat) {
 	if f == DeltaSeconds {
-		return strconv.AppendInt(b, ceilSeconds(after), 10)
+		return ceilSeconds(after), EpochSeconds
 	}
-	at := ceilUnix(now.Add(after))
+	return ceilUnix(now.Add(after)), f
+}
+
+// append appends a number of seconds since 1970.
+func (f ResetFormat) append(b []byte, at int64) []byte {
 	switch f {
 	case ISO8601:
 		return time.Unix(at, 0).UTC().AppendFormat(b, "2006-01-02T15:04:05Z")

@@ -93,7 +93,8 @@ func (s *Style) Validate() error {
 			return err
 		}
 		if f, ok := f.(Fields); ok {
-			fields[i] = f.canonical()
+			ready := f.canonical()
+			fields[i] = &ready // which saves a copy at each request
 		}
 	}
 	header, err := canonicalHeader(s.Header)
@@ -185,12 +186,14 @@ func (s *Style) told(r *Report) *Report {
 	if d == nil {
 		d = Deny("", r)
 	}
-	return &Report{Now: r.Now, Standings: r.Standings, Details: r.Details, Denial: d.told(s.Status, s.ReducedStatus, s.RetryJitter)}
+	told := *r
+	told.Denial = d.told(s.Status, s.ReducedStatus, s.RetryJitter)
+	return &told
 }
 
 var (
 	zeroStyle     Style
-	defaultFields = []FieldWriter{XRateLimit.canonical()}
+	defaultFields = []FieldWriter{new(XRateLimit.canonical())}
 
 	// obsolete are the fields that spoke of the response that is not sent.
 	obsolete = []string{"Content-Type", "Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Expires"}
@@ -198,7 +201,15 @@ var (
 
 func writeFields(fields []FieldWriter, h http.Header, r *Report) {
 	for _, f := range fields {
-		if f != nil {
+		switch f := f.(type) {
+		case nil:
+		case *Fields:
+			if f.ready {
+				f.write(h, r)
+			} else {
+				f.WriteFields(h, r)
+			}
+		default:
 			f.WriteFields(h, r)
 		}
 	}

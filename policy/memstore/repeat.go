@@ -20,8 +20,10 @@ func (s *Store) repeat(ticket policy.Ticket, c *policy.Charge, d *policy.Decisio
 		return false
 	}
 	sh.relimit(i, &c.Limit, now)
-	d.Reset(1)
-	d.Now = time.UnixMicro(now)
+	if cap(d.Results) == 0 {
+		d.Reset(1)
+	}
+	d.Now, d.Results = time.UnixMicro(now), d.Results[:1]
 	state, r := &sh.slots[i].state, &d.Results[0]
 	var after policy.State
 	if slotted(&c.Limit) && c.Units > 0 {
