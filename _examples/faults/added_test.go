@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"iter"
 	"slices"
 	"sync"
 	"testing"
@@ -15,8 +16,10 @@ import (
 // percentile is held to what is promised, in each mode apart.
 //
 //   - While the breaker is closed, controls wait for the budget and do nothing. A
-//     request is compared with the slowest control that ended when it did: if the
-//     machine stalls, all whose time is up meanwhile are late together.
+//     request that is late is compared with the slowest control that was overdue
+//     while it was: if the machine stalls, all whose time is up meanwhile are late
+//     together. The figure is that of the median round, since after a stall there is
+//     a queue. A round has some fifty requests, so that its slowest counts.
 //   - Once it is open, a request is compared with a control right before or after it.
 //     Those of them are set aside during which the kernel gave the core to another
 //     process, as it counts itself, since they last but microseconds: where a
@@ -26,7 +29,7 @@ import (
 // delays no control, and no process takes the core for it.
 type added struct {
 	mu       sync.Mutex
-	requests []measured // while the breaker is closed
+	rounds   [][]measured // while the breaker is closed
 	open     []time.Duration
 	openMore []time.Duration // than controls
 	aside    int
@@ -41,38 +44,49 @@ type measured struct {
 func (a *added) request(m measured) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.requests = append(a.requests, m)
+	last := len(a.rounds) - 1
+	a.rounds[last] = append(a.rounds[last], m)
 }
 
 // controls are requests that wait for the budget, and no more.
 type controls struct {
 	mu    sync.Mutex
-	ended map[int64]time.Duration // by milliseconds, the slowest
 	began time.Time
+	late  map[int64]time.Duration // in each millisecond: what the slowest took that was overdue then
 }
 
+// control takes note of one.
 func (c *controls) control(m measured) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ended == nil {
-		c.ended, c.began = map[int64]time.Duration{}, m.end
+	if c.late == nil {
+		c.began, c.late = m.end, map[int64]time.Duration{}
 	}
-	at := m.end.Sub(c.began).Milliseconds()
-	c.ended[at] = max(c.ended[at], m.took)
+	for at := range c.overdue(m) {
+		c.late[at] = max(c.late[at], m.took)
+	}
 }
 
-// slowest returns what the slowest took that ended at the time or so, at least the
-// budget.
-func (c *controls) slowest(when time.Time) time.Duration {
+// beside returns what the slowest took that was overdue while a request was, and the
+// budget if there is none.
+func (c *controls) beside(m measured) time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	const together = 5
 	slowest := matrixBudget
-	at := when.Sub(c.began).Milliseconds()
-	for i := at - together; i <= at+together; i++ {
-		slowest = max(slowest, c.ended[i])
+	for at := range c.overdue(m) {
+		slowest = max(slowest, c.late[at])
 	}
 	return slowest
+}
+
+// overdue yields the milliseconds between the end of the budget and a request's own.
+func (c *controls) overdue(m measured) iter.Seq[int64] {
+	last := m.end.Sub(c.began).Milliseconds()
+	first := m.end.Add(matrixBudget - m.took).Sub(c.began).Milliseconds()
+	return func(yield func(int64) bool) {
+		for at := first; at <= last && yield(at); at++ {
+		}
+	}
 }
 
 func (a *added) pair(took, control time.Duration, disturbed bool) {
@@ -85,15 +99,27 @@ func (a *added) pair(took, control time.Duration, disturbed bool) {
 	a.open, a.openMore = append(a.open, took), append(a.openMore, took-control)
 }
 
-// closed returns what requests took while the breaker was closed, and how much more
-// than controls.
-func (a *added) closed(machine *controls) (took, more []time.Duration) {
+// next begins another round.
+func (a *added) next() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	for _, m := range a.requests {
-		took, more = append(took, m.took), append(more, m.took-machine.slowest(m.end))
+	a.rounds = append(a.rounds, nil)
+}
+
+// closed returns what 99 in a hundred requests took at most while the breaker was
+// closed, and how much more than controls, each in the median round.
+func (a *added) closed(machine *controls) (took, more time.Duration) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var tooks, mores []time.Duration
+	for _, round := range a.rounds {
+		var t, m []time.Duration
+		for _, r := range round {
+			t, m = append(t, r.took), append(m, r.took-machine.beside(r))
+		}
+		tooks, mores = append(tooks, p99(t)), append(mores, p99(m))
 	}
-	return took, more
+	return median(tooks), median(mores)
 }
 
 // p99 returns what one in a hundred took, or more.
@@ -105,13 +131,24 @@ func p99(times []time.Duration) time.Duration {
 	return sorted[len(sorted)*99/100]
 }
 
+// median returns the larger of two in the middle.
+func median(times []time.Duration) time.Duration {
+	if len(times) == 0 {
+		return 0
+	}
+	return slices.Sorted(slices.Values(times))[len(times)/2]
+}
+
 // A stalled machine adds nothing, and a stint that is slow once in fifty shows.
 func TestAdded(t *testing.T) {
 	t.Parallel()
 	var a added
 	var machine controls
 	begin := time.Now()
-	for i := range 500 {
+	for i := range 300 {
+		if i%50 == 0 {
+			a.next()
+		}
 		took := matrixBudget + time.Millisecond
 		end := begin.Add(time.Duration(i) * 10 * time.Millisecond)
 		if i%10 == 0 {
@@ -126,8 +163,9 @@ func TestAdded(t *testing.T) {
 		a.pair(time.Second, time.Microsecond, true)
 	}
 	took, more := a.closed(&machine)
-	require.Equal(t, 15*time.Millisecond, p99(more))
-	require.Greater(t, p99(took), time.Second)
+	require.Equal(t, 15*time.Millisecond, more)
+	require.Greater(t, took, time.Second)
 	require.Equal(t, 9*time.Microsecond, p99(a.openMore))
 	require.Zero(t, p99(nil))
+	require.Zero(t, median(nil))
 }
