@@ -42,6 +42,7 @@ const (
 	matrixLimit  = 600
 	matrixEvery  = time.Millisecond // a request in each mode
 	matrixRounds = 6                // of each fault
+	enough       = 100              // requests to have a 99th percentile
 )
 
 // A bench is servers of one kind, each behind a proxy.
@@ -190,6 +191,14 @@ var faults = []fault{
 	{name: "replies held", begin: onProxy((*redistest.Proxy).FreezeReplies), opens: true, network: true},
 	{name: "requests lost", begin: onProxy((*redistest.Proxy).DropRequests), opens: true, network: true},
 	{name: "replies lost", begin: onProxy((*redistest.Proxy).DropReplies), opens: true, network: true},
+	// Callers still wait when the connections are closed: what was sent could be sent again.
+	{name: "replies lost for 20 ms", begin: func(b *bench) func() {
+		p := b.proxy()
+		p.DropReplies()
+		time.Sleep(20 * time.Millisecond)
+		p.Heal()
+		return nil
+	}, network: true},
 	{name: "black hole", begin: onProxy((*redistest.Proxy).BlackHole), opens: true, network: true},
 	{name: "replies truncated", begin: onProxy(func(p *redistest.Proxy) { p.Truncate(5) }), opens: true, network: true},
 	{name: "connections reset", begin: onProxy((*redistest.Proxy).Reset), opens: true, network: true},
@@ -299,7 +308,9 @@ func (b *bench) row(t *testing.T, f fault) string {
 		c.hold(t, f, machine)
 		took, more := c.added.closed(machine)
 		atClosed, atClosedMore = max(atClosed, took), worst(atClosedMore, more)
-		atOpen, atOpenMore = max(atOpen, p99(c.added.open)), worst(atOpenMore, p99(c.added.openMore))
+		if len(c.added.open) >= enough {
+			atOpen, atOpenMore = max(atOpen, p99(c.added.open)), worst(atOpenMore, p99(c.added.openMore))
+		}
 		back = max(back, slices.Max(c.backAfter))
 	}
 	cell := []string{f.name, cells[0].answers(), cells[1].answers(), cells[2].answers(),
@@ -571,7 +582,7 @@ func (c *cell) balance(t *testing.T, f fault) (charged int64) {
 		}
 		total := c.chargedOnce(t)
 		// What comes back late, from takes that nobody waited for, is used up too.
-		return f.empties || total == matrixLimit
+		return total >= 0 && f.empties || total == matrixLimit
 	})
 	admitted, most := c.admitted.Load(), int64(matrixLimit)
 	if f.empties {
@@ -623,11 +634,13 @@ func (c *cell) hold(t *testing.T, f fault, machine *controls) {
 	took, more := c.added.closed(machine)
 	open := c.added.openMore
 	if f.opens {
-		const enough = 100
 		assert.GreaterOrEqual(t, len(open), enough, "%v: requests once the breaker is open", c.mode)
+		assert.Less(t, c.added.aside, len(open), "%v: most of them count", c.mode)
 	}
 	assert.LessOrEqual(t, more, closedMore, "%v: longer than the budget, while the breaker is closed", c.mode)
-	assert.Less(t, p99(open), openMore, "%v: longer than without a limiter, once the breaker is open", c.mode)
+	if len(open) >= enough {
+		assert.Less(t, p99(open), openMore, "%v: longer than without a limiter, once the breaker is open", c.mode)
+	}
 	for _, after := range c.backAfter {
 		assert.Less(t, after, backWithin, "%v: decisions again", c.mode)
 	}
