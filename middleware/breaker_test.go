@@ -540,3 +540,39 @@ func TestProbeThatIsKnownInPart(t *testing.T) {
 		assert.Zero(t, used(t, store.spy, "api", "a", "a", hour))
 	})
 }
+
+// A shy store is a nodal one that does not know its nodes at first.
+type shy struct {
+	*nodal
+	known atomic.Bool
+}
+
+func (s *shy) Node(c *policy.Charge) string {
+	if !s.known.Load() {
+		return ""
+	}
+	return s.nodal.Node(c)
+}
+
+// If the first call fails, before nodes are known, all is well again once a node has
+// answered: nobody asks again what is not a node's.
+func TestNodesUnknownAtFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var seen events
+		store := &shy{nodal: newNodal()}
+		l := limiter(t, ratelimit.Config{Store: store, Rules: []ratelimit.Rule{ruleOf(ratelimit.FailOpen, policy.PerHour(100))}, Observe: seen.observe})
+		h := l.Handler(http.HandlerFunc(ok))
+		node := hashed("a")[:1]
+		store.hang(node, true)
+		get(h, "/", "a")
+		require.Len(t, l.Health().Failing, 1)
+		require.Empty(t, l.Health().Failing[0].Node)
+
+		store.known.Store(true)
+		store.hang(node, false)
+		get(h, "/", "a")
+		assert.True(t, l.Health().OK())
+		assert.Equal(t, []ratelimit.Kind{ratelimit.StoreLost, ratelimit.Bypassed, ratelimit.StoreBack, ratelimit.Allowed}, seen.kinds())
+	})
+}

@@ -169,6 +169,10 @@ func (h *health) answered(b *breaker, now time.Duration) {
 		h.troubled.Add(-1)
 		h.emit(Event{Kind: StoreBack, Node: b.node})
 	}
+	// What was asked before the nodes were known would not be asked again.
+	if b != &h.whole && h.whole.open.Load() {
+		h.answered(&h.whole, now)
+	}
 }
 
 // blameless tells errors that say nothing of the store's health: of one key, of the

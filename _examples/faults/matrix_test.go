@@ -637,7 +637,9 @@ func (c *cell) hold(t *testing.T, f fault, machine *controls) {
 		assert.GreaterOrEqual(t, len(open), enough, "%v: requests once the breaker is open", c.mode)
 		assert.Less(t, c.added.aside, len(open), "%v: most of them count", c.mode)
 	}
-	assert.LessOrEqual(t, more, closedMore, "%v: longer than the budget, while the breaker is closed", c.mode)
+	if len(c.added.rounds) >= 3 { // else there is none in the middle
+		assert.LessOrEqual(t, more, closedMore, "%v: longer than the budget, while the breaker is closed", c.mode)
+	}
 	if len(open) >= enough {
 		assert.Less(t, p99(open), openMore, "%v: longer than without a limiter, once the breaker is open", c.mode)
 	}
