@@ -212,8 +212,8 @@ var faults = []fault{
 	{name: "read-only: a replica", opens: true, begin: onServer((*redistest.Server).Demote, (*redistest.Server).Promote), not: "Cluster"},
 	{name: "password changed", opens: true, begin: onServer(
 		func(s *redistest.Server) { s.SetPassword("another") }, func(s *redistest.Server) { s.SetPassword("") })},
-	{name: "restarted empty", rounds: 1, begin: func(b *bench) func() { return b.restart }, empties: true},
-	{name: "killed, back empty", rounds: 1, opens: true, begin: func(b *bench) func() { b.server().Kill(); return b.restart }, empties: true},
+	{name: "restarted empty", rounds: 3, begin: func(b *bench) func() { return b.restart }, empties: true},
+	{name: "killed, back empty", rounds: 3, opens: true, begin: func(b *bench) func() { b.server().Kill(); return b.restart }, empties: true},
 	{name: "failed over", rounds: 1, begin: func(b *bench) func() {
 		if b.sentinel != nil {
 			b.sentinel.Failover()
