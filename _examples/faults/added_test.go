@@ -19,11 +19,13 @@ import (
 //     request that is late is compared with the slowest control that was overdue
 //     while it was: if the machine stalls, all whose time is up meanwhile are late
 //     together. The figure is that of the median round, since after a stall there is
-//     a queue. A round has some fifty requests, so that its slowest counts.
+//     a queue. A round has some fifty requests, so that its slowest counts. Fewer
+//     than three rounds have no median that means anything.
 //   - Once it is open, a request is compared with a control right before or after it.
 //     Those of them are set aside during which the kernel gave the core to another
 //     process, as it counts itself, since they last but microseconds: where a
-//     process waits for each core, one in fifty may wait for milliseconds.
+//     process waits for each core, one in fifty may wait for milliseconds. Most of
+//     them must be left.
 //
 // Neither hides a delay of stint's own, be it a lock's, a queue's or a sleep's: that
 // delays no control, and no process takes the core for it.
