@@ -23,12 +23,13 @@ type breaker struct {
 	strikes atomic.Int32 // failures since
 	open    atomic.Bool
 
-	mu    sync.Mutex
-	next  time.Duration // when the next probe is due
-	wait  time.Duration // between probes
-	asked time.Duration // when it was asked last
-	since time.Time
-	err   error
+	mu     sync.Mutex
+	opened time.Duration // when it did last
+	next   time.Duration // when the next probe is due
+	wait   time.Duration // between probes
+	asked  time.Duration // when it was asked last
+	since  time.Time
+	err    error
 }
 
 const (
@@ -37,9 +38,9 @@ const (
 
 	// firstProbe is how long the first probe waits, and so how long a single hiccup
 	// is felt. Each waits twice as long as the one before. The longest wait leaves
-	// room for the probe itself within a second of the fault's end.
+	// room for two probes within a second of the fault's end: one may be unlucky.
 	firstProbe = 25 * time.Millisecond
-	lastProbe  = 600 * time.Millisecond
+	lastProbe  = 400 * time.Millisecond
 
 	// busy is how recent the last request must be for others to be expected soon.
 	busy = time.Second
@@ -96,12 +97,13 @@ func (b *breaker) answered(now time.Duration) (closed bool) {
 }
 
 // failed takes note of a call that failed. It is true if that opened the breaker.
-func (b *breaker) failed(began, now time.Duration, slow, probe bool, err error) (opened bool) {
+func (b *breaker) failed(began, now time.Duration, slow bool, err error) (opened bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
 	case b.open.Load():
-		if probe {
+		// What was under way when it opened fails of the same fault, and is no probe.
+		if began >= b.opened {
 			b.err = err
 			b.wait = min(2*b.wait, lastProbe)
 			b.next = began + jittered(b.wait)
@@ -118,7 +120,8 @@ func (b *breaker) failed(began, now time.Duration, slow, probe bool, err error) 
 		return false
 	}
 	b.since, b.err = time.Now(), err
-	b.wait, b.asked, b.next = firstProbe, now, now+jittered(firstProbe)
+	b.opened, b.asked = now, now
+	b.wait, b.next = firstProbe, now+jittered(firstProbe)
 	b.open.Store(true)
 	return true
 }

@@ -109,6 +109,33 @@ func TestRareRequestIsItsOwnProbe(t *testing.T) {
 	})
 }
 
+// Requests that were under way when the breaker opened fail with the one that opened
+// it. They put off no probe: a hiccup is over soon, however many requests met it.
+func TestHiccupIsOverSoon(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		l := limiter(t, ratelimit.Config{Store: store, Rules: []ratelimit.Rule{ruleOf(ratelimit.FailOpen, policy.PerHour(100_000))}, Observe: func(ratelimit.Event) {}})
+		h := l.Handler(http.HandlerFunc(ok))
+		store.fail(hangs)
+		var wg sync.WaitGroup
+		for range 50 { // in the budget, each a millisecond after the other
+			wg.Go(func() { get(h, "/", "a") })
+			time.Sleep(time.Millisecond)
+		}
+		synctest.Wait()
+		require.False(t, l.Health().OK())
+		wg.Wait() // all have failed
+		store.fail(nil)
+		ended := time.Now()
+		for !l.Health().OK() {
+			get(h, "/", "a")
+			time.Sleep(time.Millisecond)
+		}
+		assert.LessOrEqual(t, time.Since(ended), 50*time.Millisecond)
+	})
+}
+
 // Probes spread: they neither come in step nor later than the longest wait.
 func TestProbesAreJittered(t *testing.T) {
 	t.Parallel()
@@ -134,8 +161,8 @@ func TestProbesAreJittered(t *testing.T) {
 		for i := 10; i < len(at); i++ {
 			gap := at[i] - at[i-1]
 			gaps[gap.Round(time.Millisecond)] = true
-			assert.GreaterOrEqual(t, gap, 450*time.Millisecond)
-			assert.LessOrEqual(t, gap, 602*time.Millisecond)
+			assert.GreaterOrEqual(t, gap, 300*time.Millisecond)
+			assert.LessOrEqual(t, gap, 402*time.Millisecond)
 		}
 		assert.Greater(t, len(gaps), 10)
 	})
@@ -511,5 +538,41 @@ func TestProbeThatIsKnownInPart(t *testing.T) {
 		l.Quiet()
 		assert.Equal(t, 2, store.asked["a"], "there was a probe")
 		assert.Zero(t, used(t, store.spy, "api", "a", "a", hour))
+	})
+}
+
+// A shy store is a nodal one that does not know its nodes at first.
+type shy struct {
+	*nodal
+	known atomic.Bool
+}
+
+func (s *shy) Node(c *policy.Charge) string {
+	if !s.known.Load() {
+		return ""
+	}
+	return s.nodal.Node(c)
+}
+
+// If the first call fails, before nodes are known, all is well again once a node has
+// answered: nobody asks again what is not a node's.
+func TestNodesUnknownAtFirst(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var seen events
+		store := &shy{nodal: newNodal()}
+		l := limiter(t, ratelimit.Config{Store: store, Rules: []ratelimit.Rule{ruleOf(ratelimit.FailOpen, policy.PerHour(100))}, Observe: seen.observe})
+		h := l.Handler(http.HandlerFunc(ok))
+		node := hashed("a")[:1]
+		store.hang(node, true)
+		get(h, "/", "a")
+		require.Len(t, l.Health().Failing, 1)
+		require.Empty(t, l.Health().Failing[0].Node)
+
+		store.known.Store(true)
+		store.hang(node, false)
+		get(h, "/", "a")
+		assert.True(t, l.Health().OK())
+		assert.Equal(t, []ratelimit.Kind{ratelimit.StoreLost, ratelimit.Bypassed, ratelimit.StoreBack, ratelimit.Allowed}, seen.kinds())
 	})
 }

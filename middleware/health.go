@@ -157,7 +157,7 @@ func (h *health) heard(ctx context.Context, began time.Duration, charges []polic
 		switch {
 		case err == nil || d.Verdict != policy.Unknown && d.Results[i].Verdict != policy.Unknown:
 			h.answered(b, now)
-		case b.failed(began, now, slow, true, err):
+		case b.failed(began, now, slow, err):
 			h.troubled.Add(1)
 			h.emit(Event{Kind: StoreLost, Node: b.node, Err: err})
 		}
@@ -168,6 +168,10 @@ func (h *health) answered(b *breaker, now time.Duration) {
 	if b.answered(now) {
 		h.troubled.Add(-1)
 		h.emit(Event{Kind: StoreBack, Node: b.node})
+	}
+	// What was asked before the nodes were known would not be asked again.
+	if b != &h.whole && h.whole.open.Load() {
+		h.answered(&h.whole, now)
 	}
 }
 

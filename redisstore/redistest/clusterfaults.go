@@ -174,20 +174,33 @@ func (c *Cluster) MoveSlots(from, to, first, last int) {
 		}
 		setSlots(target, "IMPORTING", sourceID)
 		setSlots(source, "MIGRATING", targetID)
+		var slots []int // that may have keys still
 		for slot := begin; slot <= end; slot++ {
-			for {
-				const some = 100
-				keys, err := source.ClusterGetKeysInSlot(ctx, slot, some).Result()
-				check(err)
-				if len(keys) == 0 {
-					break
+			slots = append(slots, slot)
+		}
+		for len(slots) > 0 {
+			const some = 100
+			var inSlot []*redis.StringSliceCmd
+			_, err := source.Pipelined(ctx, func(p redis.Pipeliner) error {
+				for _, slot := range slots {
+					inSlot = append(inSlot, p.ClusterGetKeysInSlot(ctx, slot, some))
 				}
+				return nil
+			})
+			check(err)
+			left := slots[:0]
+			for i, keys := range inSlot {
+				if len(keys.Val()) == 0 {
+					continue
+				}
+				left = append(left, slots[i])
 				args := []any{"MIGRATE", host, port, "", 0, 5000, "KEYS"}
-				for _, key := range keys {
+				for _, key := range keys.Val() {
 					args = append(args, key)
 				}
 				check(source.Do(ctx, args...).Err())
 			}
+			slots = left
 		}
 		setSlots(target, "NODE", targetID)
 		setSlots(source, "NODE", targetID)

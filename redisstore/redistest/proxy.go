@@ -162,6 +162,8 @@ func (p *Proxy) serve(client net.Conn) {
 		c.close()
 	case p.harm.reset.Load():
 		c.reset()
+	case c.harmed.Load() && !p.harm.hole.Load():
+		c.close() // the hole was healed meanwhile, and Heal has not seen this one
 	}
 	p.open[c] = struct{}{}
 	p.mu.Unlock()
