@@ -60,6 +60,9 @@ func FuzzFields(f *testing.F) {
 			st.Scope, st.Cost = scope, cost
 			if kind&128 != 0 {
 				st.Parts = respond.Costs{{Name: part, Points: points}, {Name: part + rule, Points: 1}, {Name: "products", Points: cost}}
+				for j := range kind % 32 {
+					st.Parts.Add(strconv.Itoa(int(j))+part, points%1000)
+				}
 				st.Cost = st.Parts.Sum()
 			}
 			r.Standings = append(r.Standings, st)

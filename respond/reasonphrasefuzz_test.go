@@ -171,7 +171,7 @@ func (s *rawServer) exchange(t *testing.T, sent []byte, split int) (answers []ra
 		require.NoError(t, err, "%q", all)
 		header, err := textproto.NewReader(r).ReadMIMEHeader()
 		require.NoError(t, err, "%q", all)
-		a := rawAnswer{method: header.Get("X-Method"), target: header.Get("X-Target"), header: header.Get("X-Body") + header.Get("Retry-After") + header.Get("Content-Type")}
+		a := rawAnswer{method: header.Get("X-Method"), target: header.Get("X-Target"), header: header.Get("X-Body") + header.Get("Retry-After") + header.Get("Content-Type") + header.Get("Content-Length")}
 		fields := strings.SplitN(line, " ", 3)
 		require.Len(t, fields, 3, "%q", all)
 		a.status, err = strconv.Atoi(fields[1])
