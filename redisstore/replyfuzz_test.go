@@ -27,6 +27,7 @@ func FuzzReply(f *testing.F) {
 		{[]byte{1, 1}, []byte{1, 1, 0, 1, 0, 9, 3, 3, 0, 1, 0, 9}},
 		{[]byte{2, 3, 4}, []byte{1, 5, 1, 1, 0, 1, 0, 60}},
 		{[]byte{4 + 32, 4}, []byte{1, 5, 0, 0, 0, 0, 2, 0, 1, 1, 9, 1, 3, 0, 0, 0, 0}},
+		{[]byte{5}, []byte{1, 48, 201, 48, 48}}, {[]byte{5}, []byte{1, 48, 1, 48, 201}},
 		{[]byte{5, 6, 5}, []byte{1, 0, 7, 210, 3, 0, 5, 1, 0, 0, 0, 0}},
 		{[]byte{40, 0}, []byte{6, 0, 1, 0, 1, 0}},
 		{[]byte{32, 32}, []byte{1, 0, 1, 0, 2, 0, 1, 201, 0}},
@@ -286,7 +287,7 @@ func (s *saying) of(c *call, now int64) (status int64, answers []answer, ok bool
 				return status, nil, false
 			}
 		}
-		if a.a < 0 {
+		if a.a < 0 || a.left < 0 && c.kind == kindUsage {
 			return status, nil, false
 		}
 		answers = append(answers, a)

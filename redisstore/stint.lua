@@ -178,19 +178,6 @@ local function trim(v)
   return n - 1, last
 end
 
--- Whether the numbers of a value are such as the script writes. Others, of which
--- somebody else has changed a byte, would spoil what is computed with them, and raise
--- an error when that is written.
-local function sound(v)
-  for o = 2, #v, 5 do
-    local at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
-    local ends = at + left
-    if not (ends >= 0 and ends <= EXACT and left >= 0 and left <= EXACT and a >= 0 and a <= MAX_INSTANT and b >= 0 and b <= MAX_INSTANT)
-      or at % 1 + left % 1 + a % 1 + b % 1 > 0 then return false end
-  end
-  return true
-end
-
 local nvalues = tonumber(ARGV[1])
 local parse = struct.unpack
 local missing = {} -- keys that MGET has nothing of
@@ -209,7 +196,17 @@ for first = 1, nvalues, 1000 do
       if f then
         v = { parse(f, raw) }
         v[n + 2] = nil -- where the next one would begin
-        if v[1] ~= MARK or not sound(v) then
+        -- Numbers that are not such as the script writes, since somebody else has
+        -- changed a byte, would spoil what is computed with them, and raise an error
+        -- when that is written.
+        local sound = v[1] == MARK
+        for o = 2, n, 5 do
+          local at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
+          local ends = at + left
+          if not (ends >= 0 and ends <= EXACT and left >= 0 and left <= EXACT and a >= 0 and a <= MAX_INSTANT and b >= 0 and b <= MAX_INSTANT)
+            or ends % 1 + left % 1 + a % 1 + b % 1 > 0 then sound = false break end
+        end
+        if not sound then
           v = false
         elseif n >= FULL - 2 then
           trim(v)
