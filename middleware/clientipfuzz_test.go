@@ -18,7 +18,7 @@ import (
 // and what is no address is no key.
 func FuzzClientIP(f *testing.F) {
 	for _, remote := range []string{
-		"192.0.2.1:1234", "10.0.0.1:80", "[2001:db8:f::1]:443", "[fe80::1%eth0]:1", "[::ffff:10.0.0.1]:1", "@", "", "/run/app.sock", "10.0.0.1", "2001:db8::1", "10.0.0.1:http", "[10.0.0.1]:1",
+		"192.0.2.1:1234", "10.0.0.1:80", "[2001:db8:f::1]:443", "[fe80::1%eth0]:1", "[::ffff:10.0.0.1]:1", "@", "", "/run/app.sock", "10.0.0.1", "2001:db8::1", "10.0.0.1:http", "[10.0.0.1]:1", "[10.0.0.1:1",
 	} {
 		for how := range uint8(5) {
 			f.Add(how+130, uint8(16), remote, "", "203.0.113.7, 203.0.113.9", "for=198.51.100.1")
@@ -145,7 +145,7 @@ func naivePeer(remote string) (ip net.IP, sure bool) {
 	inner := strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
 	bracketed := host == "["+inner+"]"
 	ip = naiveAddr(inner)
-	sure = err == nil && strconv.FormatUint(n, 10) == port && bracketed == strings.Contains(inner, ":") && !strings.ContainsAny(inner, "[]") ||
+	sure = err == nil && strconv.FormatUint(n, 10) == port && bracketed == strings.Contains(inner, ":") && (bracketed || host == inner) && !strings.ContainsAny(inner, "[]") ||
 		ip == nil
 	return ip, sure
 }
