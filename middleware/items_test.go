@@ -708,7 +708,7 @@ func TestItemsOfPieces(t *testing.T) {
 func FuzzItems(f *testing.F) {
 	for _, seed := range []string{
 		`{"events":[1,2,{"a":"\u00e9\n"}],"a":null}`, `[true,false,null,-1.5e+3,""]`, `{"\u0065vents":[[]]}`, `{"Events":[1],"eventſ":[1]}`,
-		`{"events":[1],"events":[]}`, `{"a":{"events":[1]}}`, "\ufeff[]", "[\"\xff\"]", `{"events":["\ud83d\ude00"]}`, ` { "events" : [ ] } `,
+		`{"events":[1],"events":[]}`, `{"a":{"events":[1]}}`, "\ufeff[]", "[\"\xff\"]", `{"events":["\ud83d\ude00"]}`, ` { "events" : [ ] } `, `{"Events":0}`,
 	} {
 		f.Add(seed, false)
 		f.Add(seed, true)
@@ -741,8 +741,11 @@ func unmarshaled(body, field string, single bool) (int64, error) {
 	var array []json.RawMessage
 	var object struct{ Events []json.RawMessage }
 	into, isArray := any(&object), strings.HasPrefix(strings.TrimLeft(body, " \t\r\n"), "[")
-	if field == "" && isArray {
+	switch {
+	case field == "" && isArray:
 		into = &array
+	case field == "":
+		into = &map[string]json.RawMessage{} // one item, whatever is in it
 	}
 	err := json.Unmarshal([]byte(body), into)
 	n := len(array) + len(object.Events)

@@ -1,11 +1,15 @@
 package policy_test
 
 import (
+	"bytes"
 	"testing"
 	"time"
 
 	"github.com/stint-go/stint/policy"
 )
+
+// lastInstant is that of the numbers that states are made of: in 2112.
+const lastInstant = 1 << 52
 
 // FuzzTake drives a limit with arbitrary numbers: nothing panics, and what a
 // state says stays in bounds and agrees with itself.
@@ -14,6 +18,7 @@ func FuzzTake(f *testing.F) {
 	f.Add(uint8(1), int64(1), int64(time.Millisecond), int64(1), []byte{255, 0, 255})
 	f.Add(uint8(2), int64(policy.MaxLog), int64(policy.MaxWindow), int64(1), []byte{7, 7, 7})
 	f.Add(uint8(3), int64(policy.MaxUnits), int64(time.Hour), int64(1), []byte{0})
+	f.Add(uint8(0), int64(10008), int64(policy.MaxWindow), int64(-1), bytes.Repeat([]byte{0xf1}, 80)) // for a century
 	of := []func(int64, time.Duration) policy.Limit{policy.TokenBucket, policy.SlidingWindow, policy.SlidingLog, policy.FixedWindow}
 	f.Fuzz(func(t *testing.T, algorithm uint8, n, window, burst int64, ops []byte) {
 		l := of[algorithm%4](n, time.Duration(window))
@@ -29,7 +34,9 @@ func FuzzTake(f *testing.F) {
 		var s policy.State
 		now := epoch
 		for _, op := range ops {
-			now += int64(op>>4) * l.Window().Microseconds() / 7
+			if now += int64(op>>4) * l.Window().Microseconds() / 7; now >= lastInstant {
+				return
+			}
 			u := int64(op&15) * l.Capacity() / 13
 			var r policy.Result
 			switch s, r = l.Take(s, now, u); {

@@ -65,3 +65,23 @@ func ExampleCounter() {
 	// Output:
 	// 1 route behind 2 middlewares
 }
+
+// Takes that count only once a replica has them, beside others that can afford to
+// lose some in a failover, on one client. It is compiled and not run, for lack of
+// servers.
+func ExampleOptions_waitReplicas() {
+	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: "limits", SentinelAddrs: []string{"127.0.0.1:26379"}})
+	defer client.Close()
+	rates := redisstore.New(client)
+	defer rates.Close()
+	quotas := redisstore.Options{WaitReplicas: 1}.New(client)
+	defer quotas.Close()
+
+	charges := []policy.Charge{{Limit: policy.Quota(25_000, policy.Monthly), Key: "acme", Units: 50}}
+	var d policy.Decision
+	if err := quotas.Take(context.Background(), policy.NewTicket(), charges, &d); err != nil {
+		fmt.Println("not known to a replica, and given back:", err)
+		return
+	}
+	fmt.Println(d.Verdict)
+}

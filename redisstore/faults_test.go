@@ -266,6 +266,9 @@ func TestBadServers(t *testing.T) {
 		"newer format": func() error {
 			return rdb.Set(t.Context(), "stint{alice}", "S\x02"+strings.Repeat("x", 40), 0).Err()
 		},
+		"numbers that are none": func() error {
+			return rdb.Set(t.Context(), "stint{alice}", "S\x01"+strings.Repeat("\xff", 40), 0).Err()
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.NoError(t, spoil())

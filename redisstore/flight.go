@@ -209,9 +209,9 @@ func (c *call) read(r *reply) {
 		a := answer{verdict: int64(policy.Allowed)}
 		brief := c.brief(i)
 		if !brief {
-			a.verdict = r.int()
+			a.verdict = r.verdict(c)
 		}
-		a.at, a.a, a.b = c.now+r.int(), r.int(), r.int()
+		a.at, a.a, a.b = c.now+r.int(), r.count(), r.int()
 		switch {
 		case !brief:
 			a.left = r.int()

@@ -199,7 +199,7 @@ func (l *lane) answer(calls []*call, cmd *command, doubt error) {
 		l.store.heard(now)
 	}
 	for i, c := range calls {
-		c.now, c.status = now, r.int()
+		c.now, c.status = now, r.status(c)
 		switch {
 		case c.status == statusForeign:
 		case c.status == statusPeriods:

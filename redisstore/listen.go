@@ -234,26 +234,31 @@ func (l *listener) read(ctx context.Context, sub *redis.PubSub, heard *atomic.Bo
 			return
 		}
 		heard.Store(true)
-		l.mu.Lock()
-		switch m := m.(type) {
-		case *redis.Subscription:
-			if t := l.topics[m.Channel]; t != nil && m.Kind == "subscribe" {
-				t.heard = true
-				t.ringAll()
-			}
-		case *redis.Message:
-			t := l.topics[m.Channel]
-			switch {
-			case t == nil:
-			case len(m.Payload) == len(policy.Ticket{}):
-				for _, w := range t.waiters[policy.Ticket([]byte(m.Payload))] {
-					w.ring()
-				}
-			default: // all were forgotten
-				t.ringAll()
-			}
+		l.hear(m)
+	}
+}
+
+// hear hands out one message.
+func (l *listener) hear(message any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch m := message.(type) {
+	case *redis.Subscription:
+		if t := l.topics[m.Channel]; t != nil && m.Kind == "subscribe" {
+			t.heard = true
+			t.ringAll()
 		}
-		l.mu.Unlock()
+	case *redis.Message:
+		t := l.topics[m.Channel]
+		switch {
+		case t == nil:
+		case len(m.Payload) == len(policy.Ticket{}):
+			for _, w := range t.waiters[policy.Ticket([]byte(m.Payload))] {
+				w.ring()
+			}
+		default: // all were forgotten
+			t.ringAll()
+		}
 	}
 }
 

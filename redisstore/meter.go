@@ -45,7 +45,7 @@ func (s *Store) SetUsage(ctx context.Context, charge policy.Charge, used int64) 
 func (c *call) readUsage(r *reply) {
 	c.answers = c.answers[:0]
 	for range c.items {
-		c.answers = append(c.answers, answer{at: c.now + r.int(), a: r.int(), b: r.int(), left: r.int()})
+		c.answers = append(c.answers, answer{at: c.now + r.int(), a: r.count(), b: r.int(), left: r.count()})
 	}
 }
 

@@ -50,7 +50,8 @@ func (s *Store) heard(now int64) { s.ahead.Store(now - time.Now().UnixMicro()) }
 // the instants to go by.
 func (s *Store) turn(l *lane, c *call) {
 	if c.turns++; c.turns > maxTurns {
-		l.fail([]*call{c}, fmt.Errorf("redisstore: after %d tries the server's clock is still in another period than the one it told of", maxTurns))
+		// Nothing ran, and a settle would fare no better in a while.
+		l.drop(c, fmt.Errorf("redisstore: %w: after %d tries a state is still in another period than the one that the server told of", policy.ErrKey, maxTurns))
 		return
 	}
 	for i := range c.items {

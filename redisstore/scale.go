@@ -113,8 +113,8 @@ func (s *Store) scale(ctx context.Context, name string) (policy.Factor, error) {
 	}
 	text, _ := fields[0].(string)
 	left, _ := fields[1].(int64)
-	millionths, err := strconv.ParseInt(strings.TrimPrefix(text, scaleFormat), 10, 64)
-	f := policy.Factor{Millionths: millionths, Left: time.Duration(max(left, 1)) * time.Millisecond}
+	millionths, err := strconv.ParseUint(strings.TrimPrefix(text, scaleFormat), 10, 63)
+	f := policy.Factor{Millionths: int64(millionths), Left: time.Duration(max(left, 1)) * time.Millisecond}
 	if err != nil || !strings.HasPrefix(text, scaleFormat) || left < 0 || policy.CheckFactor(name, f) != nil {
 		return policy.Factor{}, fmt.Errorf("redisstore: %s holds something that is not stint's, or of another version", s.scaleKey(name))
 	}

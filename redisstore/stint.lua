@@ -196,7 +196,17 @@ for first = 1, nvalues, 1000 do
       if f then
         v = { parse(f, raw) }
         v[n + 2] = nil -- where the next one would begin
-        if v[1] ~= MARK then
+        -- Numbers that are not such as the script writes, since somebody else has
+        -- changed a byte, would spoil what is computed with them, and raise an error
+        -- when that is written.
+        local sound = v[1] == MARK
+        for o = 2, n, 5 do
+          local at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
+          local ends = at + left
+          if not (ends >= 0 and ends <= EXACT and left >= 0 and left <= EXACT and a >= 0 and a <= MAX_INSTANT and b >= 0 and b <= MAX_INSTANT)
+            or ends % 1 + left % 1 + a % 1 + b % 1 > 0 then sound = false break end
+        end
+        if not sound then
           v = false
         elseif n >= FULL - 2 then
           trim(v)
@@ -442,13 +452,21 @@ end
 local logs = {}
 local open, free, book, write, settlelog
 local function withlogs()
+  -- What an entry says: its instant and units, or nil if it is not stint's.
+  local function said(raw)
+    if #raw ~= 16 then return nil end
+    local at, units = struct.unpack('<dd', raw)
+    if at >= 0 and at <= MAX_INSTANT and units >= 0 and units <= EXACT and at % 1 + units % 1 == 0 then return at, units end
+  end
+
   local function entry(log, i) -- the i-th entry of the list: its instant and units
     while #log.at < i do
       local raws = call('LRANGE', log.key, #log.at, #log.at + CHUNK - 1)
       if #raws == 0 then return nil end
       for _, raw in ipairs(raws) do
-        if #raw ~= 16 then return nil end -- not stint's: the log ends there
-        log.at[#log.at + 1], log.units[#log.units + 1] = struct.unpack('<dd', raw)
+        local at, units = said(raw)
+        if not at then return nil end -- not stint's: the log ends there
+        log.at[#log.at + 1], log.units[#log.units + 1] = at, units
       end
     end
     return log.at[i], log.units[i]
@@ -564,9 +582,8 @@ local function withlogs()
         raws = call('LRANGE', key, low, i - 1)
       end
       local raw = raws[i - low]
-      if #raw ~= 16 then break end
-      local eat, eunits = struct.unpack('<dd', raw)
-      if eat < instant then break end
+      local eat, eunits = said(raw)
+      if not eat or eat < instant then break end
       at[i], units[i] = eat, eunits
       i = i - 1
     end
@@ -782,7 +799,7 @@ local function withslots()
       end
     end
     local left = call('ZRANGEBYSCORE', s.key, '(' .. t, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    s.b = tonumber(left[2]) or MAX_INSTANT
+    s.b = floor(min(tonumber(left[2]) or MAX_INSTANT, MAX_INSTANT))
   end
 
   -- Opens the set of leases. Returns false if its key holds something else.

@@ -2,6 +2,7 @@ package respond
 
 import (
 	"bufio"
+	"bytes"
 	"crypto/tls"
 	"io"
 	"log"
@@ -29,6 +30,7 @@ type handback struct {
 	mu      sync.Mutex
 	conn    net.Conn      // nil if there is none to give back
 	buffer  *bufio.Reader // what was read of it
+	posted  bool          // the request before was a POST
 	waiting bool          // for the next request
 	closed  bool          // by the server: it shuts down, or is done
 }
@@ -67,10 +69,10 @@ func (h *handback) serve() {
 	_ = h.server.Serve(h)
 }
 
-// take gives back the connection.
-func (h *handback) take(conn net.Conn, buffer *bufio.Reader) {
+// take gives back the connection, after a request of the method.
+func (h *handback) take(conn net.Conn, buffer *bufio.Reader, method string) {
 	h.mu.Lock()
-	h.conn, h.buffer = conn, buffer
+	h.conn, h.buffer, h.posted = conn, buffer, method == http.MethodPost
 	h.mu.Unlock()
 	close(h.settled)
 }
@@ -89,9 +91,15 @@ func (h *handback) Accept() (net.Conn, error) {
 	if !h.wait() {
 		return nil, io.EOF
 	}
-	if _, err := h.buffer.Peek(1); !h.goOn(err) {
+	// The server waits for as much between the requests of its own connections.
+	const some = 4
+	ahead, err := h.buffer.Peek(some)
+	if !h.goOn(err) {
 		_ = h.conn.Close()
 		return nil, io.EOF
+	}
+	if h.posted { // the server forgives empty lines after such a request
+		_, _ = h.buffer.Discard(len(ahead) - len(bytes.TrimLeft(ahead, "\r\n")))
 	}
 	return resume(h.conn, h.buffer), nil
 }

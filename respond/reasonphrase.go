@@ -239,7 +239,7 @@ func (w *phraseWriter) say() bool {
 		return true
 	}
 	_ = conn.SetWriteDeadline(time.Time{})
-	back.take(conn, buffered.Reader)
+	back.take(conn, buffered.Reader, w.request.Method)
 	return true
 }
 

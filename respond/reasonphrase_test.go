@@ -178,6 +178,25 @@ func TestReasonPhraseKeepsTheConnection(t *testing.T) {
 	}
 }
 
+// What net/http forgives between two requests is forgiven after a refusal too: the
+// empty lines that old clients send behind a POST, and a few bytes at the very end.
+func TestReasonPhraseForgivesWhatComesBetween(t *testing.T) {
+	t.Parallel()
+	for sent, statuses := range map[string][]int{
+		"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx\r\n\r\nGET /ok HTTP/1.1\r\nHost: a\r\n\r\n": {409, 200},
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n\r\nGET /ok HTTP/1.1\r\nHost: a\r\n\r\n":                            {409, 400},
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET":                                                                {409},
+	} {
+		for _, h := range []http.Handler{refusing, respond.ReasonPhrases(refusing)} {
+			var got []int
+			for _, a := range listenRaw(t, h).exchange(t, []byte(sent), len(sent)) {
+				got = append(got, a.status)
+			}
+			assert.Equal(t, statuses, got, sent)
+		}
+	}
+}
+
 // A server that wants its connections to end ends them with its own responses.
 func TestReasonPhraseWithoutKeepAlives(t *testing.T) {
 	t.Parallel()

@@ -151,7 +151,8 @@ func date(s string, unset time.Time) (time.Time, error) {
 		return unset, nil
 	}
 	for _, layout := range []string{time.DateOnly, time.RFC3339} {
-		if t, err := time.Parse(layout, s); err == nil {
+		// In UTC it may be of a year that RFC 3339 does not know.
+		if t, err := time.Parse(layout, s); err == nil && t.UTC().Year() >= 0 && t.UTC().Year() <= 9999 {
 			return t.UTC(), nil
 		}
 	}
