@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 	"sync"
 	"time"
 
@@ -67,28 +66,50 @@ var passes = sync.Pool{New: func() any { return &pass{ticket: policy.NewTicket()
 
 func (l *Limiter) newPass(r *http.Request, led *ledger) *pass {
 	p := passes.Get().(*pass)
-	p.limiter, p.request, p.ledger, p.style = l, r, led, l.styleOf(r)
+	p.request = r
+	if p.limiter != l {
+		p.limiter = l
+	}
+	if style := l.styleOf(r); p.style != style {
+		p.style = style
+	}
+	if led != nil {
+		p.ledger = led
+	}
 	return p
 }
 
-// free ends the pass. It keeps the memory, and forgets the request.
+// free ends the pass. It keeps the memory, and forgets the request. Pointers are
+// written only where they change, since the garbage collector attends to each that is.
 func (p *pass) free() {
-	clear(p.leases)
-	clear(p.parts)
-	clear(p.askings)
 	p.report.Reset()
-	p.parts, p.askings, p.header = p.parts[:0], p.askings[:0], nil
 	p.matching.free()
-	p.rules, p.charges, p.leases, p.totals = p.rules[:0], p.charges[:0], p.leases[:0], nil
-	p.waited, p.ahead, p.outcome, p.slots, p.serving = 0, nil, false, false, false
-	if p.open, p.shut = nil, nil; p.local != nil {
-		p.local.free()
-		p.local = nil
-	}
+	p.rules, p.charges, p.decision.Results = p.rules[:0], p.charges[:0], p.decision.Results[:0]
+	p.decision.Verdict = policy.Unknown
+	p.waited, p.outcome, p.slots, p.serving = 0, false, false, false
 	p.lockouts, p.success, p.judged, p.given = false, false, false, false
-	p.limiter, p.request, p.ledger, p.style, p.next = nil, nil, nil, nil, nil
-	p.decided, p.settled, p.gone, p.costErr, p.byCost, p.reason, p.rule, p.err = false, false, false, nil, false, "", nil, nil
-	p.decision.Verdict, p.decision.Results = policy.Unknown, p.decision.Results[:0]
+	p.decided, p.settled, p.gone, p.byCost = false, false, false, false
+	if p.request != nil || p.ledger != nil {
+		p.request, p.ledger = nil, nil
+	}
+	if p.header != nil {
+		p.header = nil
+	}
+	if len(p.parts)+len(p.askings)+len(p.leases) > 0 || p.totals != nil {
+		clear(p.parts)
+		clear(p.askings)
+		clear(p.leases)
+		p.parts, p.askings, p.leases, p.totals = p.parts[:0], p.askings[:0], p.leases[:0], nil
+	}
+	if p.local != nil {
+		p.local.free()
+	}
+	if p.next != nil || p.local != nil || p.ahead != nil || p.open != nil || p.shut != nil {
+		p.next, p.local, p.ahead, p.open, p.shut = nil, nil, nil, nil, nil
+	}
+	if p.reason != "" || p.rule != nil || p.err != nil || p.costErr != nil {
+		p.reason, p.rule, p.err, p.costErr = "", nil, nil, nil
+	}
 	passes.Put(p)
 }
 
@@ -175,7 +196,7 @@ func (p *pass) charge(r *rule, look bool) bool {
 	for i := range limits {
 		// In place, since a charge is large.
 		n := len(p.charges)
-		p.charges = slices.Grow(p.charges, 1)[:n+1]
+		p.charges = extend(p.charges)
 		c := &p.charges[n]
 		c.Limit, c.Scope, c.Key, c.Partition, c.Units = limits[i], r.scope, key, partition, units
 		if scale < policy.Whole {
@@ -218,6 +239,15 @@ func (p *pass) refuseCost() {
 	if p.costErr != nil && p.reason == "" {
 		p.byCost, p.reason = true, cmp.Or(p.costErr.Reason, respond.InvalidCost)
 	}
+}
+
+// extend returns s with one more element, which is to be written whole: it has what
+// the memory had.
+func extend[T any](s []T) []T {
+	if len(s) < cap(s) {
+		return s[:len(s)+1]
+	}
+	return append(s, *new(T))
 }
 
 // retain keeps the charges of a kind of limit.
@@ -333,7 +363,7 @@ func (p *pass) tellOwn(r *respond.Report) {
 		}
 		// In place, since a standing is large.
 		n := len(r.Standings)
-		r.Standings = slices.Grow(r.Standings, 1)[:n+1]
+		r.Standings = extend(r.Standings)
 		st := &r.Standings[n]
 		st.Limiter, st.Rule, st.Scope, st.Limit, st.Result = rule.limiter, rule.Name, rule.Scope, p.charges[i].Limit, p.decision.Results[i]
 		st.Cost, st.Parts = p.total(i), p.partsOf(i)

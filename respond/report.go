@@ -32,13 +32,17 @@ type Report struct {
 // that one goroutine at a time may use it.
 func (r *Report) Reset() {
 	for i := range r.Standings { // the rest of them is the rules'
-		r.Standings[i].Parts = nil
+		if st := &r.Standings[i]; st.Parts != nil {
+			st.Parts = nil
+		}
 	}
-	memory := r.memo
-	if memory == nil {
-		memory = new(memo)
+	r.Now, r.Standings, r.Details = time.Time{}, r.Standings[:0], false
+	if r.Denial != nil {
+		r.Denial = nil
 	}
-	*r = Report{Standings: r.Standings[:0], memo: memory}
+	if r.memo == nil {
+		r.memo = new(memo)
+	}
 }
 
 // A Standing is how a request stands with one limit.

@@ -8,11 +8,11 @@ import (
 )
 
 // A shard holds the states of the names that hash to it. Its states lie side by
-// side in one slice, so that looking through all of them is quick, and those of
-// one hash are chained.
+// side in one slice, so that looking through all of them is quick, and those whose
+// hashes end alike are chained.
 type shard struct {
 	mu     sync.Mutex
-	heads  map[uint64]int32 // first slot of a hash
+	heads  []int32 // first slots by the ends of their hashes, plus one; as many as a power of two
 	slots  []slot
 	free   int32 // first free slot, chained by next; none if negative
 	states int   // slots in use
@@ -36,7 +36,7 @@ type slot struct {
 	id     uint64
 	hash   uint64
 	name   name
-	next   int32 // next slot of the same hash, or next free one
+	next   int32 // next slot of the chain, or next free one
 	pinned bool  // not to be evicted: the request under way holds it
 }
 
@@ -45,18 +45,31 @@ const none int32 = -1
 
 func (sh *shard) init(limit int) {
 	*sh = shard{
-		heads:  map[uint64]int32{},
 		limits: map[policy.Limit]*policy.Limit{},
 		free:   none,
 		limit:  limit,
 	}
 }
 
+// head returns the first slot of a hash's chain.
 func (sh *shard) head(hash uint64) int32 {
-	if i, ok := sh.heads[hash]; ok {
-		return i
+	if len(sh.heads) == 0 {
+		return none
 	}
-	return none
+	return *sh.first(hash) - 1
+}
+
+func (sh *shard) first(hash uint64) *int32 { return &sh.heads[hash&uint64(len(sh.heads)-1)] }
+
+// spread makes room for twice as many chains, so that they stay short.
+func (sh *shard) spread() {
+	sh.heads = make([]int32, max(2*len(sh.heads), 8))
+	for i := range sh.slots {
+		if s := &sh.slots[i]; s.limit != nil {
+			first := sh.first(s.hash)
+			s.next, *first = *first-1, int32(i)+1
+		}
+	}
 }
 
 // find returns the slot of a name's state in the chain that begins at i.
@@ -72,6 +85,9 @@ func (sh *shard) find(i int32, n *name, id uint64) int32 {
 // insert adds a state, for which there has to be room, and frees what it passes
 // that has drained: twice as many slots are looked at as come.
 func (sh *shard) insert(hash uint64, n name, id uint64, l *policy.Limit, state policy.State, now int64) {
+	if sh.states >= len(sh.heads) {
+		sh.spread()
+	}
 	i, first := sh.free, sh.head(hash)
 	if i == none {
 		i = sh.grow()
@@ -86,7 +102,7 @@ func (sh *shard) insert(hash uint64, n name, id uint64, l *policy.Limit, state p
 		name:  sh.own(first, n),
 		next:  first,
 	}
-	sh.heads[hash] = i
+	*sh.first(hash) = i + 1
 	sh.states++
 	sh.roomier(now)
 	sh.sweep(now, 2)
@@ -151,15 +167,14 @@ func (sh *shard) put(i int32, after *policy.State) {
 func (sh *shard) remove(i int32) {
 	sh.calls.all(i)
 	s := &sh.slots[i]
-	if first := sh.heads[s.hash]; first != i {
-		for sh.slots[first].next != i {
-			first = sh.slots[first].next
-		}
-		sh.slots[first].next = s.next
-	} else if s.next != none {
-		sh.heads[s.hash] = s.next
+	if first := sh.first(s.hash); *first == i+1 {
+		*first = s.next + 1
 	} else {
-		delete(sh.heads, s.hash)
+		before := *first - 1
+		for sh.slots[before].next != i {
+			before = sh.slots[before].next
+		}
+		sh.slots[before].next = s.next
 	}
 	*s = slot{next: sh.free}
 	sh.free = i
