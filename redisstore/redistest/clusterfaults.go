@@ -15,11 +15,15 @@ import (
 // changed places.
 func (c *Cluster) Failover(i int) {
 	c.tb.Helper()
-	heir, old := c.Replicas[i], c.Nodes[i]
-	if heir.role() == "master" {
-		heir, old = old, heir
-	}
-	Await(c.tb, "the replica follows", func() bool { return old.Followed(1) })
+	var heir, old *Server
+	Await(c.tb, "the replica follows", func() bool {
+		// Who is which may change: on a busy machine nodes miss each other.
+		heir, old = c.Replicas[i], c.Nodes[i]
+		if heir.role() == "master" {
+			heir, old = old, heir
+		}
+		return old.Followed(1)
+	})
 	Await(c.tb, "a failover", func() bool {
 		if heir.role() == "master" {
 			return true
@@ -69,10 +73,12 @@ func (c *Cluster) Restore() {
 	c.tb.Helper()
 	c.AwaitWell()
 	for i, node := range c.Nodes {
-		if node.role() != "master" {
-			c.Failover(i)
-		}
-		Await(c.tb, "a replica follows", func() bool { return node.Followed(1) })
+		Await(c.tb, "a replica follows", func() bool {
+			if node.role() != "master" {
+				c.Failover(i)
+			}
+			return node.Followed(1)
+		})
 	}
 }
 
