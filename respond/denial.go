@@ -125,7 +125,7 @@ func (d Denial) RetryAt() time.Time {
 
 // told returns the denial as it is told: with the status that is sent, and up
 // to jitter more to wait.
-func (d Denial) told(instead429, reduced int, jitter time.Duration) *Denial {
+func (d Denial) told(instead429, reduced int, jitter time.Duration) Denial {
 	if !isErrorStatus(d.Status) {
 		d.Status = d.Reason.Status()
 	}
@@ -140,7 +140,7 @@ func (d Denial) told(instead429, reduced int, jitter time.Duration) *Denial {
 		jitter = min(jitter, math.MaxInt64-d.RetryAfter)
 		d.RetryAfter += time.Duration(rand.Uint64N(uint64(jitter) + 1))
 	}
-	return &d
+	return d
 }
 
 // retryAfter returns the wait that goes with a reason and the binding result.

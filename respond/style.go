@@ -138,10 +138,17 @@ func (s *Style) Refuse(w http.ResponseWriter, req *http.Request, r *Report) {
 	}
 	r = s.told(r)
 	h := w.Header()
-	for _, name := range obsolete {
-		delete(h, name)
+	if len(h) > 0 {
+		for _, name := range obsolete {
+			delete(h, name)
+		}
 	}
-	h["Cache-Control"] = []string{"no-store"}
+	values := make([]string, 0, 4) // of four fields, in one piece of memory
+	set := func(name, value string) {
+		values = append(values, value)
+		h[name] = values[len(values)-1 : len(values) : len(values)]
+	}
+	set("Cache-Control", "no-store")
 	for name, values := range s.Header {
 		h[http.CanonicalHeaderKey(name)] = slices.Clip(values)
 	}
@@ -149,7 +156,7 @@ func (s *Style) Refuse(w http.ResponseWriter, req *http.Request, r *Report) {
 
 	delete(h, "Retry-After")
 	if seconds := r.Denial.Seconds(); seconds > 0 {
-		h["Retry-After"] = []string{strconv.FormatInt(seconds, 10)}
+		set("Retry-After", strconv.FormatInt(seconds, 10))
 		if s.ExposeFields {
 			expose(h, "Retry-After")
 		}
@@ -164,9 +171,9 @@ func (s *Style) Refuse(w http.ResponseWriter, req *http.Request, r *Report) {
 	case contentType == "":
 		body = nil
 	case len(h["Content-Type"]) == 0: // the style's Header may name one
-		h["Content-Type"] = []string{contentType}
+		set("Content-Type", contentType)
 	}
-	h["Content-Length"] = []string{strconv.Itoa(len(body))}
+	set("Content-Length", strconv.Itoa(len(body)))
 	if s.ReasonPhrase != "" && r.Denial.Status == cmp.Or(s.Status, http.StatusTooManyRequests) {
 		announcePhrase(w, r.Denial.Status, s.ReasonPhrase)
 	}
@@ -186,9 +193,12 @@ func (s *Style) told(r *Report) *Report {
 	if d == nil {
 		d = Deny("", r)
 	}
-	told := *r
-	told.Denial = d.told(s.Status, s.ReducedStatus, s.RetryJitter)
-	return &told
+	told := &struct {
+		report Report
+		denial Denial
+	}{*r, d.told(s.Status, s.ReducedStatus, s.RetryJitter)}
+	told.report.Denial = &told.denial
+	return &told.report
 }
 
 var (
