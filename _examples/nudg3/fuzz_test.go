@@ -21,7 +21,7 @@ import (
 // answered, and what cannot be is the client's fault.
 func FuzzQueries(f *testing.F) {
 	for _, query := range []string{
-		"", "ids=a,b", "ids=a, b ,,c", "ids=%22%00\xff", "ids=a&ids=b", "ids=,", "from=2025-03-01&to=2025-04-01", "from=2025-04-01&to=2025-03-01", "from=2025-03-01T00:00:00Z", "to=2025-03-01T00:00:00%2B02:00",
+		"", "ids=a,b", "ids=a, b ,,c", "ids=%22%00\xff", "ids=\x91\xea", "ids=a&ids=b", "ids=,", "from=2025-03-01&to=2025-04-01", "from=2025-04-01&to=2025-03-01", "from=2025-03-01T00:00:00Z", "to=2025-03-01T00:00:00%2B02:00",
 		"from=0001-01-01&to=9999-12-31", "to=9999-12-31T23:59:59-23:59", "from=x", "from=2025-13-01", "%zz",
 	} {
 		f.Add(query)
@@ -47,7 +47,7 @@ func FuzzQueries(f *testing.F) {
 		i := 0
 		for id := range strings.SplitSeq(asked.Get("ids"), ",") {
 			if id = strings.TrimSpace(id); id != "" {
-				require.Equal(t, strings.ToValidUTF8(id, "\ufffd"), strings.ToValidUTF8(brands.Data[i].ID, "\ufffd")[:len(strings.ToValidUTF8(brands.Data[i].ID, "\ufffd"))])
+				require.Equal(t, string([]rune(id)), brands.Data[i].ID, "as JSON tells what is no text")
 				i++
 			}
 		}
