@@ -80,23 +80,22 @@ type Fields struct {
 	// SkipQuotas leaves quotas out, where the fields are to tell of rates: unless
 	// it is a quota that refuses.
 	SkipQuotas bool
-
-	ready bool // the names are canonical: set on the style's own copies alone
 }
 
 // WriteFields sets the fields in h.
 func (f Fields) WriteFields(h http.Header, r *Report) {
+	(&canonicalFields{f.canonical()}).WriteFields(h, r)
+}
+
+// canonicalFields are those that a style keeps: with canonical names, and not copied
+// at each request.
+type canonicalFields struct{ Fields }
+
+// WriteFields sets the fields in h.
+func (f *canonicalFields) WriteFields(h http.Header, r *Report) {
 	if h == nil || r == nil || len(r.Standings) == 0 {
 		return
 	}
-	if !f.ready {
-		f = f.canonical()
-	}
-	f.write(h, r)
-}
-
-// write is WriteFields by canonical names.
-func (f *Fields) write(h http.Header, r *Report) {
 	var (
 		s     sheet
 		array [256]byte
@@ -166,7 +165,6 @@ func (f Fields) canonical() Fields {
 	for _, name := range f.names() {
 		*name = http.CanonicalHeaderKey(*name)
 	}
-	f.ready = true
 	return f
 }
 

@@ -93,8 +93,7 @@ func (s *Style) Validate() error {
 			return err
 		}
 		if f, ok := f.(Fields); ok {
-			ready := f.canonical()
-			fields[i] = &ready // which saves a copy at each request
+			fields[i] = &canonicalFields{f.canonical()}
 		}
 	}
 	header, err := canonicalHeader(s.Header)
@@ -203,7 +202,7 @@ func (s *Style) told(r *Report) *Report {
 
 var (
 	zeroStyle     Style
-	defaultFields = []FieldWriter{new(XRateLimit.canonical())}
+	defaultFields = []FieldWriter{&canonicalFields{XRateLimit.canonical()}}
 
 	// obsolete are the fields that spoke of the response that is not sent.
 	obsolete = []string{"Content-Type", "Content-Length", "Content-Encoding", "Etag", "Last-Modified", "Expires"}
@@ -211,15 +210,7 @@ var (
 
 func writeFields(fields []FieldWriter, h http.Header, r *Report) {
 	for _, f := range fields {
-		switch f := f.(type) {
-		case nil:
-		case *Fields:
-			if f.ready {
-				f.write(h, r)
-			} else {
-				f.WriteFields(h, r)
-			}
-		default:
+		if f != nil {
 			f.WriteFields(h, r)
 		}
 	}
