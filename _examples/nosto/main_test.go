@@ -33,6 +33,11 @@ func send(t *testing.T, h http.Handler, method, target, key, body string) answer
 	t.Helper()
 	r := httptest.NewRequest(method, target, strings.NewReader(body))
 	r.Header.Set("Authorization", "Bearer "+key)
+	return deliver(t, h, r)
+}
+
+func deliver(t *testing.T, h http.Handler, r *http.Request) answer {
+	t.Helper()
 	r.Header.Set("nosto-cost-debug", "")
 	a := answer{ResponseRecorder: httptest.NewRecorder()}
 	h.ServeHTTP(a, r)
