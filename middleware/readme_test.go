@@ -393,9 +393,14 @@ func TestReadmeNamesWhatExists(t *testing.T) {
 	for _, name := range tests {
 		assert.NotEmpty(t, folders[name], "there is no test %s", name)
 	}
-	// `./redisstore` `TestX` in tables, go test ./redisstore -run TestX elsewhere.
-	for _, named := range regexp.MustCompile("\\./([\\w/]+)(?:` `| -run )(\\w+)").FindAllStringSubmatch(text, -1) {
-		assert.Contains(t, folders[named[2]], named[1], "%s is not in %s", named[2], named[1])
+	// `./redisstore` `TestX` in tables, go test ./redisstore -run TestX elsewhere,
+	// and -run xxx -bench X for BenchmarkX.
+	for _, named := range regexp.MustCompile("\\./([\\w/]+)(?:` `| -run )(?:xxx -(bench) )?(\\w+)").FindAllStringSubmatch(text, -1) {
+		name := named[3]
+		if named[2] != "" {
+			name = "Benchmark" + name
+		}
+		assert.Contains(t, folders[name], named[1], "%s is not in %s", name, named[1])
 	}
 	qualified := regexp.MustCompile(`\b(policy|memstore|storetest|respond|ratelimit|redisstore|redistest)\.([A-Z]\w*)`)
 	for _, name := range qualified.FindAllStringSubmatch(text, -1) {
