@@ -28,7 +28,7 @@ func (c *Cluster) Failover(i int) {
 		if heir.role() == "master" {
 			return true
 		}
-		_ = heir.ask("CLUSTER", "FAILOVER")
+		_, _ = heir.ask("CLUSTER", "FAILOVER")
 		time.Sleep(50 * time.Millisecond)
 		return false
 	})
@@ -45,7 +45,7 @@ func (c *Cluster) TakeOver(i int) {
 		heir = c.Nodes[i]
 	}
 	Await(c.tb, "a takeover", func() bool {
-		_ = heir.ask("CLUSTER", "FAILOVER", "TAKEOVER")
+		_, _ = heir.ask("CLUSTER", "FAILOVER", "TAKEOVER")
 		return heir.role() == "master"
 	})
 	c.AwaitFailover(i)
@@ -80,14 +80,31 @@ func (c *Cluster) Restore() {
 			return node.Followed(1)
 		})
 	}
+	c.AwaitWell()
 }
 
-// AwaitWell waits until all nodes that were not killed say that the cluster is well.
+// AwaitWell waits until all nodes that were not killed say that the cluster is well,
+// and the same of whose slots are whose.
+//
+// An epoch that nodes do not agree about can keep a dead node from having a successor:
+// a resharding and a failover at the same time may have taken the same one, and masters
+// vote for no replica that has not heard yet which of the two gave way.
 func (c *Cluster) AwaitWell() {
 	c.tb.Helper()
 	Await(c.tb, "a cluster that is well", func() bool {
+		var agreed []string
 		for _, node := range c.all() {
-			if node.proc != nil && !node.inWellCluster() {
+			if node.proc == nil {
+				continue
+			}
+			if !node.inWellCluster() {
+				return false
+			}
+			owners, distinct := node.owners()
+			if agreed == nil {
+				agreed = owners
+			}
+			if !distinct || !slices.Equal(owners, agreed) {
 				return false
 			}
 		}
@@ -95,23 +112,41 @@ func (c *Cluster) AwaitWell() {
 	})
 }
 
+// owners returns what the node says of each master that has slots: its name, its
+// epoch and its slots. It reports whether the epochs are distinct.
+func (s *Server) owners() (owners []string, distinct bool) {
+	nodes, _ := s.ask("CLUSTER", "NODES")
+	epochs := map[string]bool{}
+	for line := range strings.Lines(fmt.Sprint(nodes)) {
+		fields := strings.Fields(line)
+		const name, flags, epoch, slots = 0, 2, 6, 8
+		if len(fields) <= slots || !strings.Contains(fields[flags], "master") {
+			continue
+		}
+		told := []string{fields[name], fields[epoch]}
+		for _, some := range fields[slots:] {
+			if !strings.HasPrefix(some, "[") { // a slot that is on its way
+				told = append(told, some)
+			}
+		}
+		owners = append(owners, strings.Join(told, " "))
+		epochs[fields[epoch]] = true
+	}
+	slices.Sort(owners)
+	return owners, len(owners) > 0 && len(epochs) == len(owners)
+}
+
 // inWellCluster reports whether the node says that it sees the cluster well.
 func (s *Server) inWellCluster() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	client := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1})
-	defer client.Close()
-	return strings.Contains(client.ClusterInfo(ctx).Val(), "cluster_state:ok")
+	info, _ := s.ask("CLUSTER", "INFO")
+	return strings.Contains(fmt.Sprint(info), "cluster_state:ok")
 }
 
 // tellsOfReplicas reports whether the server tells clients of a replica for all slots.
 func (s *Server) tellsOfReplicas() bool {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	client := redis.NewClient(&redis.Options{Addr: s.Addr(), MaxRetries: -1, DialerRetries: 1})
-	defer client.Close()
-	ranges, err := client.Do(ctx, "CLUSTER", "SLOTS").Slice() // as clients ask
-	return err == nil && len(ranges) > 0 && !slices.ContainsFunc(ranges, func(r any) bool {
+	slots, _ := s.ask("CLUSTER", "SLOTS") // as clients ask
+	ranges, _ := slots.([]any)
+	return len(ranges) > 0 && !slices.ContainsFunc(ranges, func(r any) bool {
 		fields, _ := r.([]any)
 		return len(fields) < 4 // the first and the last slot, the master, the replica
 	})
@@ -126,7 +161,10 @@ func (c *Cluster) follow() {
 	}
 	for i, replica := range c.Replicas {
 		id := fmt.Sprint(c.Nodes[i].do("CLUSTER", "MYID"))
-		Await(c.tb, "a replica knows its master", func() bool { return replica.ask("CLUSTER", "REPLICATE", id) == nil })
+		Await(c.tb, "a replica knows its master", func() bool {
+			_, err := replica.ask("CLUSTER", "REPLICATE", id)
+			return err == nil
+		})
 	}
 	Await(c.tb, "replicas follow", func() bool {
 		for i := range c.Nodes {

@@ -107,8 +107,10 @@ func (s *Sentinel) Failover() {
 			return true
 		}
 		// A failover is refused while one is under way, and may be given up.
-		if time.Since(asked) > patience && s.Watcher.ask("SENTINEL", "FAILOVER", masterName) == nil {
-			asked = time.Now()
+		if time.Since(asked) > patience {
+			if _, err := s.Watcher.ask("SENTINEL", "FAILOVER", masterName); err == nil {
+				asked = time.Now()
+			}
 		}
 		return false
 	})
@@ -184,20 +186,18 @@ func (s *Server) role() string {
 
 // info returns a section of the server's information, or nothing.
 func (s *Server) info(section string) string {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	client := redis.NewClient(&redis.Options{Addr: s.Addr(), Password: s.password, MaxRetries: -1, DialerRetries: 1})
-	defer client.Close()
-	return client.Info(ctx, section).Val()
+	text, _ := s.ask("INFO", section)
+	info, _ := text.(string)
+	return info
 }
 
 // ask sends the server a command that may fail.
-func (s *Server) ask(args ...any) error {
+func (s *Server) ask(args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	client := redis.NewClient(&redis.Options{Addr: s.Addr(), Password: s.password, MaxRetries: -1, DialerRetries: 1})
 	defer client.Close()
-	return client.Do(ctx, args...).Err()
+	return client.Do(ctx, args...).Result()
 }
 
 // endpoint returns the host and port of an address.
