@@ -143,12 +143,12 @@ func TestLifetime(t *testing.T) {
 		units    int64
 		min, max time.Duration
 	}{
-		{policy.TokenBucket(1, time.Second).WithBurst(100), 100, 99 * time.Second, 103 * time.Second},
-		{policy.TokenBucket(10, time.Second), 1, 0, 2200 * time.Millisecond},
-		{policy.PerSecond(10), 1, time.Second, 4 * time.Second},
-		{policy.PerMinute(10), 1, time.Minute, 123 * time.Second},
+		{policy.TokenBucket(1, time.Second).WithBurst(100), 100, 99 * time.Second, 105 * time.Second},
+		{policy.TokenBucket(10, time.Second), 1, 0, 4200 * time.Millisecond},
+		{policy.PerSecond(10), 1, time.Second, 6 * time.Second},
+		{policy.PerMinute(10), 1, time.Minute, 125 * time.Second},
 		{policy.SlidingLog(10, time.Minute), 1, 59 * time.Second, 63 * time.Second},
-		{policy.FixedWindow(10, time.Hour), 1, 0, time.Hour + 3*time.Second},
+		{policy.FixedWindow(10, time.Hour), 1, 0, time.Hour + 5*time.Second},
 	} {
 		t.Run(tc.limit.String(), func(t *testing.T) {
 			c := charge(tc.limit, strings.ReplaceAll(tc.limit.String(), " ", "-"))

@@ -88,7 +88,7 @@ local WAITS = 4503599627370496          -- 2^52: beyond every id
 local BIG = 1099511627776               -- 2^40: the leases are a set
 local HELD = 1048576                    -- 2^20: in which, so many times how many wait
 local FIRST = -MAX_INSTANT              -- the first number in a queue
-local SPAN = 4000000                    -- the expiry of leases is set this far ahead
+local SPAN = 2000000                    -- expiries are set this far ahead
 
 local floor, ceil, max, min = math.floor, math.ceil, math.max, math.min
 local call = redis.call
@@ -133,8 +133,10 @@ local function muldiv(a, b, c)
 end
 
 -- Values, by index into KEYS, as flat arrays behind their mark. One that is not
--- stint's is false.
+-- stint's is false. Of those that were read: how many numbers they had, and the span
+-- in which the last of their states ends.
 local values, dirty = {}, {}
+local sizes, spans = {}, {}
 
 -- Where the state of id begins in v, or would if it were added.
 local function find(v, id)
@@ -199,13 +201,15 @@ for first = 1, nvalues, 1000 do
         -- Numbers that are not such as the script writes, since somebody else has
         -- changed a byte, would spoil what is computed with them, and raise an error
         -- when that is written.
-        local sound = v[1] == MARK
+        local sound, last = v[1] == MARK, 0
         for o = 2, n, 5 do
           local at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
           local ends = at + left
+          if ends > last and v[o] > 0 then last = ends end
           if not (ends >= 0 and ends <= EXACT and left >= 0 and left <= EXACT and a >= 0 and a <= MAX_INSTANT and b >= 0 and b <= MAX_INSTANT)
             or ends % 1 + left % 1 + a % 1 + b % 1 > 0 then sound = false break end
         end
+        sizes[i], spans[i] = n, last - last % SPAN
         if not sound then
           v = false
         elseif n >= FULL - 2 then
@@ -1571,27 +1575,34 @@ for _, s in pairs(slots) do bookslots(s) end
 for _, log in pairs(logs) do write(log) end
 for _, s in pairs(slots) do writeslots(s) end
 
--- Values live as long as the longest of their states. Keys of one group mostly
--- live equally long, and numbers are slow to print: hence whole seconds, printed
--- once.
+-- Values live as long as the longest of their states, to the end of the span in
+-- which that ends. Most writes end in the span of the one before: they leave the
+-- expiry as it is, and overwrite the value in its place, in a third of the time that
+-- a new value with an expiry takes. Keys of one group mostly live equally long, and
+-- numbers are slow to print: hence whole seconds, printed once.
 local seconds, pack = {}, struct.pack
 for k in pairs(dirty) do
   local v = values[k]
   local n, last = trim(v)
   if n > 0 then
-    local ttl = (last - now + GRACE) / 1000000
-    ttl = ttl - ttl % 1 + 1 + still
-    local text = seconds[ttl]
-    if not text then
-      text = string.format('%.0f', ttl)
-      seconds[ttl] = text
-    end
-    local f = formats[n]
+    local f, span = formats[n], last - last % SPAN
     if not f then
       f = '<c2' .. string.rep('d', n)
       formats[n] = f
     end
-    call('SET', KEYS[k], pack(f, unpack(v, 1, n + 1)), 'EX', text)
+    local raw = pack(f, unpack(v, 1, n + 1))
+    if span == spans[k] and n >= sizes[k] and still == 0 then
+      call('SETRANGE', KEYS[k], '0', raw)
+    else
+      local ttl = (span + SPAN - now + GRACE) / 1000000
+      ttl = ttl - ttl % 1 + 1 + still
+      local text = seconds[ttl]
+      if not text then
+        text = string.format('%.0f', ttl)
+        seconds[ttl] = text
+      end
+      call('SET', KEYS[k], raw, 'EX', text)
+    end
   else
     call('DEL', KEYS[k])
   end
