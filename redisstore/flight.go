@@ -2,6 +2,7 @@ package redisstore
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -73,12 +74,15 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 	f.index(s, calls)
 
 	b := appendArray(f.body, 0)
-	n := 3 + 7*len(f.table)
-	var now int64
+	n := 4 + 7*len(f.table)
+	var now, others int64
 	if s.now != nil {
 		now = s.now().UnixMicro()
 	}
-	b = appendInt(appendInt(b, now), int64(len(f.table)))
+	if slices.ContainsFunc(calls, func(c *call) bool { return c.kind > kindPeek }) {
+		others = 1
+	}
+	b = appendInt(appendInt(appendInt(b, now), others), int64(len(f.table)))
 	for _, l := range f.table {
 		for _, v := range [...]int64{l.id, l.algorithm, l.counts, l.n, l.window, l.capacity, l.most} {
 			b = appendInt(b, v)

@@ -5,6 +5,7 @@
 -- ARGV[1]  how many of KEYS are values.
 -- ARGV[2]  the group, a flat MessagePack array, read from left to right:
 --            the instant to decide at, or 0 for the server's own clock;
+--            1 if there are requests other than takes and peeks;
 --            the number of limits, and each as
 --              id, algorithm, 1 if refusals count, number, window, capacity,
 --              and the capacity of the whole limit if it is reduced by a scale,
@@ -61,9 +62,9 @@
 -- exact beyond.
 --
 -- script.go puts the constants below, whose names are in capitals, in their places.
--- The server makes each function of the text anew for each group, which takes time:
--- hence what only some groups need is made within withquotas, withlogs, withslots
--- and withothers, when it is first needed.
+-- The server makes each function of the text anew for each group, which takes time,
+-- and the more the more locals of the script it uses: hence what only some groups
+-- need is made only for them.
 --
 -- Values are written last, when everything is decided: an error on the way, or
 -- a server that refuses writes, leaves them as they were.
@@ -236,13 +237,15 @@ if missing[1] then
 end
 
 -- Limits, by index.
-local cursor = 3
+local cursor = 4
 local IDS, ALGS, COUNTS, NS, WS, CAPS, MOST = {}, {}, {}, {}, {}, {}, {}
 local PERIOD = {} -- of quotas: where in q their instants begin
 local BLOCKS = {} -- of lock-outs: where in q the number of their blocks is
-for i = 1, q[2] do
+local has = {} -- the algorithms of which there are limits
+for i = 1, q[3] do
   IDS[i], ALGS[i], COUNTS[i] = q[cursor], q[cursor + 1], q[cursor + 2] == 1
   NS[i], WS[i], CAPS[i] = q[cursor + 3], q[cursor + 4], q[cursor + 5]
+  has[ALGS[i]] = true
   MOST[i] = q[cursor + 6] -- units that may wait until nothing is used
   cursor = cursor + 7
   if ALGS[i] == QUOTA then
@@ -323,7 +326,7 @@ local function store(k, o, id, at, left, a, b)
 end
 
 local after, period, previous, storeprevious, storequota
-local function withquotas()
+if has[QUOTA] then
   -- The first of a quota's instants after t, or nil if they do not tell.
   function after(l, t)
     local p = PERIOD[l]
@@ -374,7 +377,7 @@ local function withquotas()
 end
 
 local lockout, taketry, settlelockout
-local function withlockouts()
+if has[LOCKOUT] then
   local FAILURE = 1048576 -- 2^20: in a, one failure
   local LEVELS = 16       -- in c, one second
 
@@ -455,7 +458,7 @@ end
 -- the group added at instant t, `add`, becomes one new entry.
 local logs = {}
 local open, free, book, write, settlelog
-local function withlogs()
+if has[LOG] then
   -- What an entry says: its instant and units, or nil if it is not stint's.
   local function said(raw)
     if #raw ~= 16 then return nil end
@@ -643,408 +646,411 @@ local slots = {}
 local function ticketat(c) return struct.pack(PARTS, q[c], q[c + 1], q[c + 2]) end
 
 local slotsof, lease, number, place, grant, shares, judge, extend, enter, leave, forget, bookslots, writeslots, publish
-local function withslots()
-  local texts = {}
+local withslots
+if has[SLOTS] then
+  function withslots()
+    local texts = {}
 
-  local function text(n) -- instants of a group are mostly the same few
-    local s = texts[n]
-    if not s then
-      s = string.format('%.0f', n)
-      texts[n] = s
-    end
-    return s
-  end
-
-  -- Where the ticket's lease is in the value, if it is there and has not ended.
-  local function seek(s, ticket)
-    local v, t, holds, waits = s.v, s.t, s.holds, s.waits
-    local a, b, part = struct.unpack(PARTS, ticket)
-    for o = 2, #v, 5 do
-      if v[o + 3] == a and v[o + 4] == b and v[o + 2] == part and
-        (v[o] == holds or v[o] == waits) and v[o + 1] + part > t then return o end
-    end
-    return false
-  end
-
-  -- Ends a lease in the value. It is dropped when the value is written.
-  local function kill(v, o)
-    v[o], v[o + 1] = -1, -v[o + 2]
-  end
-
-  -- Notes what happens to the queue of a set: `turn` has the numbers that were
-  -- changed. Of the set's own queue, of `length`, `out` has the numbers that are
-  -- gone, and `next` ranks were looked at; `new` has the tickets that came, the
-  -- first with the number `first`, of which `newnext` were looked at.
-  local function line(s)
-    local q = s.line
-    if not q then
-      q = { turn = {}, out = {}, new = {}, length = s.queued, first = FIRST, next = 0, newnext = 0, head = false }
-      if q.length > 0 then
-        q.first = call('ZRANGE', s.key, q.length - 1, q.length - 1, 'WITHSCORES')[2] + 1
+    local function text(n) -- instants of a group are mostly the same few
+      local s = texts[n]
+      if not s then
+        s = string.format('%.0f', n)
+        texts[n] = s
       end
-      s.line = q
+      return s
     end
-    return q
-  end
 
-  -- The ticket's lease: false if it has none.
-  function lease(s, ticket)
-    if not s.big then return seek(s, ticket) end
-    local ends = s.ends[ticket]
-    if ends ~= nil then return ends end
-    return s.live and call('ZSCORE', s.key, ticket)
-  end
-
-  -- The ticket's number in the queue, or false. What is in the value is in order.
-  function number(s, ticket)
-    if not s.big then
-      local o = seek(s, ticket)
-      return o and s.v[o] == s.waits and o
-    end
-    local q = s.line
-    if not q then return false end
-    local turn = q.turn[ticket]
-    if turn ~= nil then return turn end
-    if q.length == 0 then return false end
-    return tonumber(call('ZSCORE', s.key, ticket .. QUEUE) or nil) or false
-  end
-
-  local function enqueue(q, ticket)
-    q.new[#q.new + 1] = ticket
-    q.turn[ticket] = q.first + #q.new - 1
-  end
-
-  local function dequeue(s, ticket, turn)
-    s.waiting = s.waiting - 1
-    local q = s.line
-    if not s.big then return end
-    q.turn[ticket] = false
-    if turn < q.first then q.out[#q.out + 1] = turn end
-  end
-
-  -- The place of a number in the queue, 1 being the next.
-  function place(s, ticket, turn)
-    if not s.big then
-      local v, rank = s.v, 0
-      for o = 2, turn, 5 do
-        if v[o] == s.waits and v[o + 1] + v[o + 2] > s.t then rank = rank + 1 end
-      end
-      return rank
-    end
-    local q = s.line
-    if turn < q.first then
-      local rank = call('ZRANK', s.key, ticket .. QUEUE) + 1
-      for _, other in ipairs(q.out) do
-        if other < turn then rank = rank - 1 end
-      end
-      return rank
-    end
-    local behind = 0
-    for i = turn - q.first + 2, #q.new do
-      if q.turn[q.new[i]] == q.first + i - 1 then behind = behind + 1 end
-    end
-    return s.waiting - behind
-  end
-
-  -- The ticket that is next in the queue, and its number.
-  local function head(s)
-    if not s.big then
-      local v = s.v
+    -- Where the ticket's lease is in the value, if it is there and has not ended.
+    local function seek(s, ticket)
+      local v, t, holds, waits = s.v, s.t, s.holds, s.waits
+      local a, b, part = struct.unpack(PARTS, ticket)
       for o = 2, #v, 5 do
-        if v[o] == s.waits and v[o + 1] + v[o + 2] > s.t then
-          v[o] = s.holds
-          return struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2]), o
+        if v[o + 3] == a and v[o + 4] == b and v[o + 2] == part and
+          (v[o] == holds or v[o] == waits) and v[o + 1] + part > t then return o end
+      end
+      return false
+    end
+
+    -- Ends a lease in the value. It is dropped when the value is written.
+    local function kill(v, o)
+      v[o], v[o + 1] = -1, -v[o + 2]
+    end
+
+    -- Notes what happens to the queue of a set: `turn` has the numbers that were
+    -- changed. Of the set's own queue, of `length`, `out` has the numbers that are
+    -- gone, and `next` ranks were looked at; `new` has the tickets that came, the
+    -- first with the number `first`, of which `newnext` were looked at.
+    local function line(s)
+      local q = s.line
+      if not q then
+        q = { turn = {}, out = {}, new = {}, length = s.queued, first = FIRST, next = 0, newnext = 0, head = false }
+        if q.length > 0 then
+          q.first = call('ZRANGE', s.key, q.length - 1, q.length - 1, 'WITHSCORES')[2] + 1
         end
+        s.line = q
       end
+      return q
     end
-    local q = s.line
-    while true do
-      local ticket, turn
-      if q.next < q.length then
-        local i = 2 * (q.next % CHUNK) + 1
-        if i == 1 then q.head = call('ZRANGE', s.key, q.next, min(q.next + CHUNK, q.length) - 1, 'WITHSCORES') end
-        q.next = q.next + 1
-        ticket, turn = string.sub(q.head[i], 1, -1 - #QUEUE), tonumber(q.head[i + 1])
-        if q.turn[ticket] == nil then return ticket, turn end -- else it left, and may have come again
-      else
-        q.newnext = q.newnext + 1
-        ticket, turn = q.new[q.newnext], q.first + q.newnext - 1
-        if q.turn[ticket] == turn then return ticket, turn end
+
+    -- The ticket's lease: false if it has none.
+    function lease(s, ticket)
+      if not s.big then return seek(s, ticket) end
+      local ends = s.ends[ticket]
+      if ends ~= nil then return ends end
+      return s.live and call('ZSCORE', s.key, ticket)
+    end
+
+    -- The ticket's number in the queue, or false. What is in the value is in order.
+    function number(s, ticket)
+      if not s.big then
+        local o = seek(s, ticket)
+        return o and s.v[o] == s.waits and o
       end
+      local q = s.line
+      if not q then return false end
+      local turn = q.turn[ticket]
+      if turn ~= nil then return turn end
+      if q.length == 0 then return false end
+      return tonumber(call('ZSCORE', s.key, ticket .. QUEUE) or nil) or false
     end
-  end
 
-  -- Lets those who wait have the slots that are free of n.
-  function grant(s, n)
-    while s.held < n and s.waiting > 0 do
-      local ticket, turn = head(s)
-      dequeue(s, ticket, turn)
-      s.held, s.changed, s.granted = s.held + 1, true, s.granted or {}
-      s.granted[#s.granted + 1] = ticket
+    local function enqueue(q, ticket)
+      q.new[#q.new + 1] = ticket
+      q.turn[ticket] = q.first + #q.new - 1
     end
-  end
 
-  -- Drops the leases of a set that have ended.
-  local function expire(s)
-    local t = text(s.t)
-    local dead = call('ZRANGEBYSCORE', s.key, 0, t)
-    for first = 1, #dead, PAIRS do
-      local last = min(first + PAIRS - 1, #dead)
-      local turns
-      if s.line then
-        local members = {}
-        for i = first, last do members[i - first + 1] = dead[i] .. QUEUE end
-        turns = call('ZMSCORE', s.key, unpack(members))
+    local function dequeue(s, ticket, turn)
+      s.waiting = s.waiting - 1
+      local q = s.line
+      if not s.big then return end
+      q.turn[ticket] = false
+      if turn < q.first then q.out[#q.out + 1] = turn end
+    end
+
+    -- The place of a number in the queue, 1 being the next.
+    function place(s, ticket, turn)
+      if not s.big then
+        local v, rank = s.v, 0
+        for o = 2, turn, 5 do
+          if v[o] == s.waits and v[o + 1] + v[o + 2] > s.t then rank = rank + 1 end
+        end
+        return rank
       end
-      for i = first, last do
-        s.ends[dead[i]] = false
-        local turn = turns and turns[i - first + 1]
-        if turn then dequeue(s, dead[i], tonumber(turn)) else s.held = s.held - 1 end
+      local q = s.line
+      if turn < q.first then
+        local rank = call('ZRANK', s.key, ticket .. QUEUE) + 1
+        for _, other in ipairs(q.out) do
+          if other < turn then rank = rank - 1 end
+        end
+        return rank
       end
+      local behind = 0
+      for i = turn - q.first + 2, #q.new do
+        if q.turn[q.new[i]] == q.first + i - 1 then behind = behind + 1 end
+      end
+      return s.waiting - behind
     end
-    local left = call('ZRANGEBYSCORE', s.key, '(' .. t, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
-    s.b = floor(min(tonumber(left[2]) or MAX_INSTANT, MAX_INSTANT))
-  end
 
-  -- Opens the set of leases. Returns false if its key holds something else.
-  local function openset(s)
-    s.card = s.card or redis.pcall('ZCARD', s.key)
-    return type(s.card) == 'number'
-  end
-
-  -- Opens leases. Returns nil if their key holds something else, or if there is no
-  -- room for their state.
-  function slotsof(g, k, l)
-    local s = slots[g]
-    if s then return s end
-    local v, id, t, last = values[k], IDS[l], now, 0
-    local o = find(v, id)
-    local at = v[o + 1]
-    if not at and o >= FULL then return nil end
-    s = {
-      key = KEYS[g], k = k, v = v, id = id, t = t, held = 0, waiting = 0, b = MAX_INSTANT, last = 0, before = 0,
-      holds = -id, waits = -id - WAITS, queued = 0, big = false, changed = false, reset = false,
-    }
-    if at then
-      if at > t then t = at end
-      s.t, last = t, at + v[o + 2]
-    end
-    if t < last then
-      s.last, s.before, s.alive = last, last, true
-      local a = v[o + 3]
-      if a >= BIG then
-        s.waiting = floor((a - BIG) / HELD)
-        s.held = a - BIG - HELD * s.waiting
-        s.b, s.big, s.ends = v[o + 4], true, {}
-        if not openset(s) then return nil end
-        -- A set that was lost, or is not the one that the value knows, counts no more.
-        s.live = s.card == s.held + 2 * s.waiting
-        if not s.live then s.held, s.waiting, s.last = 0, 0, 0 end
-        s.queued = s.waiting
-        if s.waiting > 0 then line(s) end
-        if s.live and t >= s.b then expire(s) end
-      else
-        local holds, waits, held, waiting, b = s.holds, s.waits, 0, 0, MAX_INSTANT
-        for i = 2, #v, 5 do
-          local whose = v[i]
-          if whose == holds or whose == waits then
-            local ends = v[i + 1] + v[i + 2]
-            if ends > t then
-              if whose == holds then held = held + 1 else waiting = waiting + 1 end
-              if ends < b then b = ends end
-            end
+    -- The ticket that is next in the queue, and its number.
+    local function head(s)
+      if not s.big then
+        local v = s.v
+        for o = 2, #v, 5 do
+          if v[o] == s.waits and v[o + 1] + v[o + 2] > s.t then
+            v[o] = s.holds
+            return struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2]), o
           end
         end
-        s.held, s.waiting, s.b = held, waiting, b
       end
-    end
-    slots[g] = s
-    return s
-  end
-
-  -- Whether one more lease needs a set.
-  local function crowded(s)
-    return not s.big and (s.held + s.waiting >= SMALL or #s.v >= FULL)
-  end
-
-  -- Moves the leases from the value to a set.
-  local function move(s)
-    local v, q = s.v, nil
-    s.big, s.live, s.ends = true, false, {}
-    for o = 2, #v, 5 do
-      local whose = v[o]
-      if whose == s.holds or whose == s.waits then
-        local ends = v[o + 1] + v[o + 2]
-        if ends > s.t then
-          local ticket = struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2])
-          s.ends[ticket] = ends
-          if whose == s.waits then enqueue(line(s), ticket) end
+      local q = s.line
+      while true do
+        local ticket, turn
+        if q.next < q.length then
+          local i = 2 * (q.next % CHUNK) + 1
+          if i == 1 then q.head = call('ZRANGE', s.key, q.next, min(q.next + CHUNK, q.length) - 1, 'WITHSCORES') end
+          q.next = q.next + 1
+          ticket, turn = string.sub(q.head[i], 1, -1 - #QUEUE), tonumber(q.head[i + 1])
+          if q.turn[ticket] == nil then return ticket, turn end -- else it left, and may have come again
+        else
+          q.newnext = q.newnext + 1
+          ticket, turn = q.new[q.newnext], q.first + q.newnext - 1
+          if q.turn[ticket] == turn then return ticket, turn end
         end
-        kill(v, o)
       end
     end
-  end
 
-  -- How many hold a slot once those who wait have what is free of n, and how many
-  -- wait then.
-  function shares(s, n)
-    local total = s.held + s.waiting
-    local held = max(s.held, min(n, total))
-    return held, total - held
-  end
-
-  -- What the ticket would be told that asks for one of n slots, or for a place in
-  -- the queue, and whether it has one already.
-  function judge(s, ticket, n, queue)
-    local held, waiting = s.held, s.waiting
-    if held + waiting > 0 and ticket ~= '' and lease(s, ticket) then
-      local turn = number(s, ticket)
-      held = shares(s, n)
-      return turn and place(s, ticket, turn) > held - s.held and QUEUED or ALLOWED, true
+    -- Lets those who wait have the slots that are free of n.
+    function grant(s, n)
+      while s.held < n and s.waiting > 0 do
+        local ticket, turn = head(s)
+        dequeue(s, ticket, turn)
+        s.held, s.changed, s.granted = s.held + 1, true, s.granted or {}
+        s.granted[#s.granted + 1] = ticket
+      end
     end
-    if waiting > 0 then held, waiting = shares(s, n) end
-    if held >= n and waiting >= queue then return REFUSED end
-    if ticket ~= '' and crowded(s) and not openset(s) then return FOREIGN end
-    return held < n and ALLOWED or QUEUED
-  end
 
-  -- Lets the ticket's lease end at an instant.
-  function extend(s, ticket, ends)
-    if s.big then
-      s.ends[ticket] = ends
-    else
-      local o = seek(s, ticket)
-      s.v[o + 1] = ends - s.v[o + 2]
+    -- Drops the leases of a set that have ended.
+    local function expire(s)
+      local t = text(s.t)
+      local dead = call('ZRANGEBYSCORE', s.key, 0, t)
+      for first = 1, #dead, PAIRS do
+        local last = min(first + PAIRS - 1, #dead)
+        local turns
+        if s.line then
+          local members = {}
+          for i = first, last do members[i - first + 1] = dead[i] .. QUEUE end
+          turns = call('ZMSCORE', s.key, unpack(members))
+        end
+        for i = first, last do
+          s.ends[dead[i]] = false
+          local turn = turns and turns[i - first + 1]
+          if turn then dequeue(s, dead[i], tonumber(turn)) else s.held = s.held - 1 end
+        end
+      end
+      local left = call('ZRANGEBYSCORE', s.key, '(' .. t, '+inf', 'WITHSCORES', 'LIMIT', 0, 1)
+      s.b = floor(min(tonumber(left[2]) or MAX_INSTANT, MAX_INSTANT))
     end
-    if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
-    if ends > s.last then s.last = ends end
-    s.changed, s.reset = true, false
-  end
 
-  -- Gives the ticket a slot, or the last place in the queue, as judged. Returns its
-  -- place, or 0.
-  function enter(s, ticket, n, length, inside)
-    if s.waiting > 0 then grant(s, n) end
-    if inside then
-      local turn = number(s, ticket)
-      s.changed = true
-      return turn and place(s, ticket, turn) or 0
+    -- Opens the set of leases. Returns false if its key holds something else.
+    local function openset(s)
+      s.card = s.card or redis.pcall('ZCARD', s.key)
+      return type(s.card) == 'number'
     end
-    if crowded(s) then move(s) end
-    local ends, waits = s.t + length, 0
-    if s.held < n then
-      s.held = s.held + 1
-    else
-      waits = s.waiting + 1
-      s.waiting = waits
-    end
-    if s.big then
-      if waits > 0 then enqueue(line(s), ticket) end
-      s.ends[ticket] = ends
-    else
-      local v = s.v
-      local o = #v + 1
-      local a, b, part = struct.unpack(PARTS, ticket)
-      v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = waits > 0 and s.waits or s.holds, ends - part, part, a, b
-    end
-    if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
-    if ends > s.last then s.last = ends end
-    s.changed, s.reset = true, false
-    return waits
-  end
 
-  function leave(s, ticket, n)
-    s.changed = s.changed or s.alive -- its clock moves on, if nothing else
-    grant(s, n)
-    if s.held + s.waiting == 0 or not lease(s, ticket) then return end
-    local turn = number(s, ticket)
-    if turn then dequeue(s, ticket, turn) else s.held = s.held - 1 end
-    if s.big then s.ends[ticket] = false else kill(s.v, seek(s, ticket)) end
-    s.changed = true
-    grant(s, n)
-  end
-
-  -- Forgets all leases.
-  function forget(s)
-    local v = s.v
-    for o = 2, #v, 5 do
-      if v[o] == s.holds or v[o] == s.waits then kill(v, o) end
+    -- Opens leases. Returns nil if their key holds something else, or if there is no
+    -- room for their state.
+    function slotsof(g, k, l)
+      local s = slots[g]
+      if s then return s end
+      local v, id, t, last = values[k], IDS[l], now, 0
+      local o = find(v, id)
+      local at = v[o + 1]
+      if not at and o >= FULL then return nil end
+      s = {
+        key = KEYS[g], k = k, v = v, id = id, t = t, held = 0, waiting = 0, b = MAX_INSTANT, last = 0, before = 0,
+        holds = -id, waits = -id - WAITS, queued = 0, big = false, changed = false, reset = false,
+      }
+      if at then
+        if at > t then t = at end
+        s.t, last = t, at + v[o + 2]
+      end
+      if t < last then
+        s.last, s.before, s.alive = last, last, true
+        local a = v[o + 3]
+        if a >= BIG then
+          s.waiting = floor((a - BIG) / HELD)
+          s.held = a - BIG - HELD * s.waiting
+          s.b, s.big, s.ends = v[o + 4], true, {}
+          if not openset(s) then return nil end
+          -- A set that was lost, or is not the one that the value knows, counts no more.
+          s.live = s.card == s.held + 2 * s.waiting
+          if not s.live then s.held, s.waiting, s.last = 0, 0, 0 end
+          s.queued = s.waiting
+          if s.waiting > 0 then line(s) end
+          if s.live and t >= s.b then expire(s) end
+        else
+          local holds, waits, held, waiting, b = s.holds, s.waits, 0, 0, MAX_INSTANT
+          for i = 2, #v, 5 do
+            local whose = v[i]
+            if whose == holds or whose == waits then
+              local ends = v[i + 1] + v[i + 2]
+              if ends > t then
+                if whose == holds then held = held + 1 else waiting = waiting + 1 end
+                if ends < b then b = ends end
+              end
+            end
+          end
+          s.held, s.waiting, s.b = held, waiting, b
+        end
+      end
+      slots[g] = s
+      return s
     end
-    s.live, s.held, s.waiting, s.t, s.b, s.last = false, 0, 0, now, MAX_INSTANT, 0
-    s.line, s.granted, s.queued, s.alive, s.ends = nil, nil, 0, false, {}
-    s.changed, s.reset, s.forgotten = true, true, true
-  end
 
-  -- Writes the numbers of open leases to their value.
-  function bookslots(s)
-    if not s.changed or s.reset then return end
-    if not s.big then -- its clock has passed the leases that have ended
-      local v, t = s.v, s.t
+    -- Whether one more lease needs a set.
+    local function crowded(s)
+      return not s.big and (s.held + s.waiting >= SMALL or #s.v >= FULL)
+    end
+
+    -- Moves the leases from the value to a set.
+    local function move(s)
+      local v, q = s.v, nil
+      s.big, s.live, s.ends = true, false, {}
       for o = 2, #v, 5 do
-        if (v[o] == s.holds or v[o] == s.waits) and v[o + 1] + v[o + 2] <= t then kill(v, o) end
+        local whose = v[o]
+        if whose == s.holds or whose == s.waits then
+          local ends = v[o + 1] + v[o + 2]
+          if ends > s.t then
+            local ticket = struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2])
+            s.ends[ticket] = ends
+            if whose == s.waits then enqueue(line(s), ticket) end
+          end
+          kill(v, o)
+        end
       end
     end
-    local left, a, b = s.last - s.t, 0, 0
-    if s.held + s.waiting == 0 then
-      left = 0
-    elseif s.big then
-      a, b = BIG + s.held + HELD * s.waiting, s.b
-    end
-    store(s.k, find(s.v, s.id), s.id, s.t, left, a, b)
-  end
 
-  local add, nadd, gone, ngone = {}, 0, {}, 0
+    -- How many hold a slot once those who wait have what is free of n, and how many
+    -- wait then.
+    function shares(s, n)
+      local total = s.held + s.waiting
+      local held = max(s.held, min(n, total))
+      return held, total - held
+    end
 
-  local function flush(key)
-    if nadd > 0 then call('ZADD', key, unpack(add, 1, nadd)) end
-    nadd = 0
-  end
+    -- What the ticket would be told that asks for one of n slots, or for a place in
+    -- the queue, and whether it has one already.
+    function judge(s, ticket, n, queue)
+      local held, waiting = s.held, s.waiting
+      if held + waiting > 0 and ticket ~= '' and lease(s, ticket) then
+        local turn = number(s, ticket)
+        held = shares(s, n)
+        return turn and place(s, ticket, turn) > held - s.held and QUEUED or ALLOWED, true
+      end
+      if waiting > 0 then held, waiting = shares(s, n) end
+      if held >= n and waiting >= queue then return REFUSED end
+      if ticket ~= '' and crowded(s) and not openset(s) then return FOREIGN end
+      return held < n and ALLOWED or QUEUED
+    end
 
-  -- Notes that a member is to be written, or to be removed.
-  local function put(s, member, score)
-    if score then
-      add[nadd + 1], add[nadd + 2] = text(score), member
-      nadd = nadd + 2
-      if nadd == 2 * PAIRS then flush(s.key) end
-    elseif s.live then
-      ngone = ngone + 1
-      gone[ngone] = member
+    -- Lets the ticket's lease end at an instant.
+    function extend(s, ticket, ends)
+      if s.big then
+        s.ends[ticket] = ends
+      else
+        local o = seek(s, ticket)
+        s.v[o + 1] = ends - s.v[o + 2]
+      end
+      if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
+      if ends > s.last then s.last = ends end
+      s.changed, s.reset = true, false
     end
-  end
 
-  -- Writes open leases to their set. What is new goes first, as in a log.
-  function writeslots(s)
-    if not s.changed or not s.big then return end
-    local key = s.key
-    if s.held + s.waiting == 0 then
-      if s.card > 0 then call('DEL', key) end
-      return
+    -- Gives the ticket a slot, or the last place in the queue, as judged. Returns its
+    -- place, or 0.
+    function enter(s, ticket, n, length, inside)
+      if s.waiting > 0 then grant(s, n) end
+      if inside then
+        local turn = number(s, ticket)
+        s.changed = true
+        return turn and place(s, ticket, turn) or 0
+      end
+      if crowded(s) then move(s) end
+      local ends, waits = s.t + length, 0
+      if s.held < n then
+        s.held = s.held + 1
+      else
+        waits = s.waiting + 1
+        s.waiting = waits
+      end
+      if s.big then
+        if waits > 0 then enqueue(line(s), ticket) end
+        s.ends[ticket] = ends
+      else
+        local v = s.v
+        local o = #v + 1
+        local a, b, part = struct.unpack(PARTS, ticket)
+        v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = waits > 0 and s.waits or s.holds, ends - part, part, a, b
+      end
+      if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
+      if ends > s.last then s.last = ends end
+      s.changed, s.reset = true, false
+      return waits
     end
-    if s.card > 0 and not s.live then -- what the set holds counts no more
-      call('ZADD', key, '-inf', '')
-      call('ZREMRANGEBYRANK', key, 1, -1)
-    end
-    for ticket, ends in pairs(s.ends) do put(s, ticket, ends) end
-    if s.line then
-      for ticket, turn in pairs(s.line.turn) do put(s, ticket .. QUEUE, turn) end
-    end
-    flush(key)
-    if s.card > 0 and not s.live then call('ZREM', key, '') end
-    for first = 1, ngone, PAIRS do
-      call('ZREM', key, unpack(gone, first, min(first + PAIRS - 1, ngone)))
-    end
-    ngone = 0
-    local span = floor(s.last / SPAN)
-    if not s.live or span ~= floor(s.before / SPAN) then
-      call('EXPIRE', key, text(floor(((span + 1) * SPAN - now + GRACE) / 1000000) + 1 + still))
-    end
-  end
 
-  -- Tells those who wait, if anybody listens: it does not matter if nobody may.
-  function publish(s)
-    if s.forgotten then redis.pcall('PUBLISH', s.key, '') end
-    if not s.granted then return end
-    for _, ticket in ipairs(s.granted) do redis.pcall('PUBLISH', s.key, ticket) end
+    function leave(s, ticket, n)
+      s.changed = s.changed or s.alive -- its clock moves on, if nothing else
+      grant(s, n)
+      if s.held + s.waiting == 0 or not lease(s, ticket) then return end
+      local turn = number(s, ticket)
+      if turn then dequeue(s, ticket, turn) else s.held = s.held - 1 end
+      if s.big then s.ends[ticket] = false else kill(s.v, seek(s, ticket)) end
+      s.changed = true
+      grant(s, n)
+    end
+
+    -- Forgets all leases.
+    function forget(s)
+      local v = s.v
+      for o = 2, #v, 5 do
+        if v[o] == s.holds or v[o] == s.waits then kill(v, o) end
+      end
+      s.live, s.held, s.waiting, s.t, s.b, s.last = false, 0, 0, now, MAX_INSTANT, 0
+      s.line, s.granted, s.queued, s.alive, s.ends = nil, nil, 0, false, {}
+      s.changed, s.reset, s.forgotten = true, true, true
+    end
+
+    -- Writes the numbers of open leases to their value.
+    function bookslots(s)
+      if not s.changed or s.reset then return end
+      if not s.big then -- its clock has passed the leases that have ended
+        local v, t = s.v, s.t
+        for o = 2, #v, 5 do
+          if (v[o] == s.holds or v[o] == s.waits) and v[o + 1] + v[o + 2] <= t then kill(v, o) end
+        end
+      end
+      local left, a, b = s.last - s.t, 0, 0
+      if s.held + s.waiting == 0 then
+        left = 0
+      elseif s.big then
+        a, b = BIG + s.held + HELD * s.waiting, s.b
+      end
+      store(s.k, find(s.v, s.id), s.id, s.t, left, a, b)
+    end
+
+    local add, nadd, gone, ngone = {}, 0, {}, 0
+
+    local function flush(key)
+      if nadd > 0 then call('ZADD', key, unpack(add, 1, nadd)) end
+      nadd = 0
+    end
+
+    -- Notes that a member is to be written, or to be removed.
+    local function put(s, member, score)
+      if score then
+        add[nadd + 1], add[nadd + 2] = text(score), member
+        nadd = nadd + 2
+        if nadd == 2 * PAIRS then flush(s.key) end
+      elseif s.live then
+        ngone = ngone + 1
+        gone[ngone] = member
+      end
+    end
+
+    -- Writes open leases to their set. What is new goes first, as in a log.
+    function writeslots(s)
+      if not s.changed or not s.big then return end
+      local key = s.key
+      if s.held + s.waiting == 0 then
+        if s.card > 0 then call('DEL', key) end
+        return
+      end
+      if s.card > 0 and not s.live then -- what the set holds counts no more
+        call('ZADD', key, '-inf', '')
+        call('ZREMRANGEBYRANK', key, 1, -1)
+      end
+      for ticket, ends in pairs(s.ends) do put(s, ticket, ends) end
+      if s.line then
+        for ticket, turn in pairs(s.line.turn) do put(s, ticket .. QUEUE, turn) end
+      end
+      flush(key)
+      if s.card > 0 and not s.live then call('ZREM', key, '') end
+      for first = 1, ngone, PAIRS do
+        call('ZREM', key, unpack(gone, first, min(first + PAIRS - 1, ngone)))
+      end
+      ngone = 0
+      local span = floor(s.last / SPAN)
+      if not s.live or span ~= floor(s.before / SPAN) then
+        call('EXPIRE', key, text(floor(((span + 1) * SPAN - now + GRACE) / 1000000) + 1 + still))
+      end
+    end
+
+    -- Tells those who wait, if anybody listens: it does not matter if nobody may.
+    function publish(s)
+      if s.forgotten then redis.pcall('PUBLISH', s.key, '') end
+      if not s.granted then return end
+      for _, ticket in ipairs(s.granted) do redis.pcall('PUBLISH', s.key, ticket) end
+    end
   end
 end
 
@@ -1056,236 +1062,67 @@ local nout = 1
 local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
 local E, C = {}, {} -- of a quota: the end of the next period, and what period returns last
 
--- Most requests for slots meet a few leases, behind their state, and nobody who
--- waits. These are judged, and entered, where they are. enterable is judge for the
--- i-th charge, for units of the limit l: it returns false where that has to look.
-local function enterable(v, i, l, units, a, b, part)
-  local id, t, n, last = IDS[l], now, NS[l], 0
-  local o, held, over, size, other = nil, 0, false, 2, v[2]
-  while other do
-    if other == id then
-      if v[size + 3] >= BIG then return false end
-      local at = v[size + 1]
-      if at > t then t = at end
-      o, last = size, at + v[size + 2]
-    elseif other == -id then
-      if not o then
+local enterable, enterhere
+if has[SLOTS] then
+  -- Most requests for slots meet a few leases, behind their state, and nobody who
+  -- waits. These are judged, and entered, where they are. enterable is judge for the
+  -- i-th charge, for units of the limit l: it returns false where that has to look.
+  function enterable(v, i, l, units, a, b, part)
+    local id, t, n, last = IDS[l], now, NS[l], 0
+    local o, held, over, size, other = nil, 0, false, 2, v[2]
+    while other do
+      if other == id then
+        if v[size + 3] >= BIG then return false end
+        local at = v[size + 1]
+        if at > t then t = at end
+        o, last = size, at + v[size + 2]
+      elseif other == -id then
+        if not o then
+          return false
+        elseif v[size + 1] + v[size + 2] <= t then
+          over = true
+        elseif v[size + 3] == a and v[size + 4] == b and v[size + 2] == part then
+          return false
+        else
+          held = held + 1
+        end
+      elseif other == -id - WAITS then
         return false
-      elseif v[size + 1] + v[size + 2] <= t then
-        over = true
-      elseif v[size + 3] == a and v[size + 4] == b and v[size + 2] == part then
-        return false
-      else
-        held = held + 1
       end
-    elseif other == -id - WAITS then
-      return false
+      size = size + 5
+      other = v[size]
     end
-    size = size + 5
-    other = v[size]
+    if size >= FULL then return false end
+    O[i], T[i], A[i], B[i], E[i] = o or size, t, held, last, over
+    if units == 0 then return true, ALLOWED end
+    if held >= n then return CAPS[l] == 0, REFUSED end
+    return held < SMALL, ALLOWED
   end
-  if size >= FULL then return false end
-  O[i], T[i], A[i], B[i], E[i] = o or size, t, held, last, over
-  if units == 0 then return true, ALLOWED end
-  if held >= n then return CAPS[l] == 0, REFUSED end
-  return held < SMALL, ALLOWED
+
+  -- Enters as enterable found it.
+  function enterhere(k, i, l, a, b, part)
+    local v, id, t, o = values[k], IDS[l], T[i], O[i]
+    local ends, last = t + WS[l], B[i]
+    if E[i] then -- its clock has passed the leases that have ended
+      for at = 2, #v, 5 do
+        if v[at] == -id and v[at + 1] + v[at + 2] <= t then v[at], v[at + 1] = -1, -v[at + 2] end
+      end
+    end
+    local other = v[o]
+    while other and other ~= id do -- others were added there
+      o = o + 5
+      other = v[o]
+    end
+    v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, t, (ends > last and ends or last) - t, 0, 0
+    repeat o = o + 5 until not v[o]
+    v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = -id, ends - part, part, a, b
+    dirty[k] = true
+  end
 end
 
--- Enters as enterable found it.
-local function enterhere(k, i, l, a, b, part)
-  local v, id, t, o = values[k], IDS[l], T[i], O[i]
-  local ends, last = t + WS[l], B[i]
-  if E[i] then -- its clock has passed the leases that have ended
-    for at = 2, #v, 5 do
-      if v[at] == -id and v[at + 1] + v[at + 2] <= t then v[at], v[at + 1] = -1, -v[at + 2] end
-    end
-  end
-  local other = v[o]
-  while other and other ~= id do -- others were added there
-    o = o + 5
-    other = v[o]
-  end
-  v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, t, (ends > last and ends or last) - t, 0, 0
-  repeat o = o + 5 until not v[o]
-  v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = -id, ends - part, part, a, b
-  dirty[k] = true
-end
-
-local function take(kind)
-  local c = cursor
-  local m = q[c]
-  local status = ALLOWED
-  c = c + 1
-  for i = 1, m do
-    local k, l, units = q[c], q[c + 1], q[c + 2]
-    local alg, cap, v = ALGS[l], CAPS[l], values[k]
-    local count, verdict = 0, ALLOWED
-    c = c + 3
-    if alg == LOG then
-      if not open then withlogs() end
-      local log = v and open(q[c], k, l, now)
-      if log then
-        G[i], count = log, log.used
-      else
-        v = nil
-      end
-      c = c + 1
-    elseif alg == SLOTS then
-      local g, few = q[c], false
-      G[i] = false
-      if v and not slots[g] then
-        few, verdict = enterable(v, i, l, units, q[c + 1], q[c + 2], q[c + 3])
-      end
-      if not few then
-        verdict = ALLOWED
-        if not slotsof then withslots() end
-        local s = v and slotsof(g, k, l)
-        if s then
-          G[i] = s
-          if units > 0 then
-            verdict, O[i] = judge(s, kind == TAKE and ticketat(c + 1) or '', NS[l], cap)
-          end
-          if verdict == FOREIGN then v = nil end
-        else
-          v = nil
-        end
-      end
-      if verdict == REFUSED then
-        if status < REFUSED then status = REFUSED end
-      elseif verdict == QUEUED and status == ALLOWED then
-        status = QUEUED
-      end
-      c, cap = c + 4, MAX_INSTANT
-    elseif v then
-      local id, o = IDS[l], 2
-      local other = v[o]
-      while other and other ~= id do
-        o = o + 5
-        other = v[o]
-      end
-      if alg == QUOTA and (other or o < FULL) then
-        O[i] = o
-        T[i], A[i], B[i], E[i], C[i] = period(v, o, now, l)
-        count = A[i]
-        if kind == TAKE and units > 0 and not E[i] and status ~= FOREIGN then status = PERIODS end
-      elseif alg == LOCKOUT and (other or o < FULL) then
-        O[i] = o
-        T[i], A[i], B[i], count = lockout(v, o, now)
-        if not count then -- blocked, also for no units
-          count, verdict, P[i] = cap, REFUSED, 0
-          if status < REFUSED then status = REFUSED end
-        end
-      elseif other or o < FULL then
-        O[i] = o
-        T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
-      else
-        v = nil
-      end
-    end
-    if not v then
-      status = FOREIGN
-    elseif units > 0 and count + units > cap and (count > 0 or units > MOST[l]) then
-      if status < REFUSED then status = REFUSED end
-      if units > cap and units > MOST[l] then
-        verdict = NEVER
-      else
-        verdict = REFUSED
-        P[i] = COUNTS[l] and min(units, 2 * cap - count) or 0
-      end
-    end
-    V[i] = verdict
-  end
-
-  local n = nout + 1
-  out[n] = status
-  local first = cursor + 1
-  cursor, c = c, first
-  if status == FOREIGN then
-    nout = n
-    return
-  elseif status == PERIODS then
-    for i = 1, m do
-      local alg = ALGS[q[c + 1]]
-      out[n + i] = alg == QUOTA and T[i] - now or 0
-      c = c + (alg == LOG and 4 or alg == SLOTS and 7 or 3)
-    end
-    nout = n + m
-    return
-  end
-  local brief = status <= QUEUED and kind == TAKE
-  for i = 1, m do
-    local k, l, add = q[c], q[c + 1], q[c + 2]
-    local alg, at, a, b, left = ALGS[l], now, 0, 0, 0
-    c = c + 3
-    if not brief then
-      add = V[i] == REFUSED and kind == TAKE and P[i] or 0
-    end
-    if alg == LOG then
-      local log, cap = G[i], CAPS[l]
-      if add > 0 then
-        log.used, log.add, log.changed = log.used + add, log.add + add, true
-      end
-      at, a = log.t, log.used
-      if a > 0 then b = free(log, min(a, cap) - 1) - now end
-      if V[i] == REFUSED then left = free(log, max(0, cap - q[c - 1])) - now end
-      c = c + 1
-    elseif alg == SLOTS then
-      local s = G[i]
-      if not s then
-        at, a = T[i], A[i]
-        if brief and add > 0 then
-          a = a + 1
-          enterhere(k, i, l, q[c + 1], q[c + 2], q[c + 3])
-        end
-      else
-        at = s.t
-        if brief and add > 0 then
-          b = -enter(s, ticketat(c + 1), NS[l], WS[l], O[i])
-          a = s.held
-          if b == 0 then b = s.waiting end
-        else
-          a, b = shares(s, NS[l])
-        end
-      end
-      c = c + 4
-    else
-      local v, o, id = values[k], O[i], IDS[l]
-      if add > 0 then
-        local w = WS[l]
-        while v[o] and v[o] ~= id do o = o + 5 end -- others were added there
-        at, a, b = T[i], A[i] + add, B[i]
-        if alg == BUCKET then
-          left = draining(at, a, b, NS[l], w)
-        elseif alg == WINDOW then
-          left = 2 * w - at % w
-        elseif alg == QUOTA then
-          a, left = min(a, MAX_USED), E[i] - at
-          if C[i] then storeprevious(k, l, at, b, C[i]) end
-        elseif alg == LOCKOUT then
-          b, left = taketry(k, l, at, b)
-          o = find(v, id) -- it may have come before
-        else
-          left = w - at % w
-        end
-        v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, left, a, b
-        dirty[k] = true
-      elseif v[o] == id then
-        at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
-      end
-    end
-    if brief and (add > 0 or alg == LOG or alg == SLOTS) then
-      out[n + 1], out[n + 2], out[n + 3] = at - now, a, b
-      n = n + 3
-    else
-      out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5] = V[i], at - now, a, b, left
-      n = n + 5
-    end
-  end
-  nout = n
-end
-
-local settle, reset, renew, usage, setusage
-local function withothers()
+-- What decides requests of other kinds than takes and peeks.
+local others
+if q[2] == 1 then
   -- How long an advanced state matters.
   local function lasting(alg, t, a, b, n, w)
     if alg == BUCKET then
@@ -1346,8 +1183,7 @@ local function withothers()
       if g > 0 then
         local opened = true
         if ALGS[l] == LOG then
-          if not open then withlogs() end
-          opened = open(g, k, l, now)
+              opened = open(g, k, l, now)
         elseif not few or slots[g] or not fewof(values[k], IDS[l]) then
           if not slotsof then withslots() end
           opened = slotsof(g, k, l)
@@ -1380,7 +1216,7 @@ local function withothers()
     return true
   end
 
-  function settle()
+  local function settle()
     local settled, ticket, m = q[cursor], cursor + 1, q[cursor + 4]
     cursor = cursor + 5
     nout = nout + 1
@@ -1446,7 +1282,7 @@ local function withothers()
     end
   end
 
-  function reset()
+  local function reset()
     local m = q[cursor]
     cursor = cursor + 1
     nout = nout + 1
@@ -1477,7 +1313,7 @@ local function withothers()
     end
   end
 
-  function renew()
+  local function renew()
     local m = q[cursor]
     cursor, nout = cursor + 1, nout + 1
     out[nout] = ALLOWED
@@ -1503,7 +1339,7 @@ local function withothers()
     end
   end
 
-  function usage()
+  local function usage()
     local m = q[cursor]
     nout = nout + 1
     cursor = cursor + 1
@@ -1525,7 +1361,7 @@ local function withothers()
     end
   end
 
-  function setusage()
+  local function setusage()
     local k, l, used = q[cursor], q[cursor + 1], q[cursor + 2]
     local v = values[k]
     local o = v and find(v, IDS[l])
@@ -1541,30 +1377,186 @@ local function withothers()
     local t, _, b, next, c = period(v, o, now, l)
     storequota(k, l, t, min(used, MAX_USED), b, next, c or previous(v, l, t))
   end
+
+  others = { [SETTLE] = settle, [RESET] = reset, [RENEW] = renew, [USAGE] = usage, [SETUSAGE] = setusage }
 end
 
-if next(PERIOD) then withquotas() end
-if next(BLOCKS) then withlockouts() end
 local requests = q[cursor]
 cursor = cursor + 1
 for _ = 1, requests do
   local kind = q[cursor]
   cursor = cursor + 1
-  if kind <= PEEK then
-    take(kind)
+  if kind > PEEK then
+    others[kind]()
   else
-    if not settle then withothers() end
-    if kind == SETTLE then
-      settle()
-    elseif kind == RENEW then
-      renew()
-    elseif kind == USAGE then
-      usage()
-    elseif kind == SETUSAGE then
-      setusage()
-    else
-      reset()
+    -- It has no function of its own, which would be made for every group, and where
+    -- each local of the script would cost more to read.
+    local c = cursor
+    local m = q[c]
+    local status = ALLOWED
+    c = c + 1
+    for i = 1, m do
+      local k, l, units = q[c], q[c + 1], q[c + 2]
+      local alg, cap, v = ALGS[l], CAPS[l], values[k]
+      local count, verdict = 0, ALLOWED
+      c = c + 3
+      if alg == LOG then
+        local log = v and open(q[c], k, l, now)
+        if log then
+          G[i], count = log, log.used
+        else
+          v = nil
+        end
+        c = c + 1
+      elseif alg == SLOTS then
+        local g, few = q[c], false
+        G[i] = false
+        if v and not slots[g] then
+          few, verdict = enterable(v, i, l, units, q[c + 1], q[c + 2], q[c + 3])
+        end
+        if not few then
+          verdict = ALLOWED
+          if not slotsof then withslots() end
+          local s = v and slotsof(g, k, l)
+          if s then
+            G[i] = s
+            if units > 0 then
+              verdict, O[i] = judge(s, kind == TAKE and ticketat(c + 1) or '', NS[l], cap)
+            end
+            if verdict == FOREIGN then v = nil end
+          else
+            v = nil
+          end
+        end
+        if verdict == REFUSED then
+          if status < REFUSED then status = REFUSED end
+        elseif verdict == QUEUED and status == ALLOWED then
+          status = QUEUED
+        end
+        c, cap = c + 4, MAX_INSTANT
+      elseif v then
+        local id, o = IDS[l], 2
+        local other = v[o]
+        while other and other ~= id do
+          o = o + 5
+          other = v[o]
+        end
+        if alg == QUOTA and (other or o < FULL) then
+          O[i] = o
+          T[i], A[i], B[i], E[i], C[i] = period(v, o, now, l)
+          count = A[i]
+          if kind == TAKE and units > 0 and not E[i] and status ~= FOREIGN then status = PERIODS end
+        elseif alg == LOCKOUT and (other or o < FULL) then
+          O[i] = o
+          T[i], A[i], B[i], count = lockout(v, o, now)
+          if not count then -- blocked, also for no units
+            count, verdict, P[i] = cap, REFUSED, 0
+            if status < REFUSED then status = REFUSED end
+          end
+        elseif other or o < FULL then
+          O[i] = o
+          T[i], A[i], B[i], count = read(v, o, now, alg, NS[l], WS[l])
+        else
+          v = nil
+        end
+      end
+      if not v then
+        status = FOREIGN
+      elseif units > 0 and count + units > cap and (count > 0 or units > MOST[l]) then
+        if status < REFUSED then status = REFUSED end
+        if units > cap and units > MOST[l] then
+          verdict = NEVER
+        else
+          verdict = REFUSED
+          P[i] = COUNTS[l] and min(units, 2 * cap - count) or 0
+        end
+      end
+      V[i] = verdict
     end
+
+    local n = nout + 1
+    out[n] = status
+    local first = cursor + 1
+    cursor, c = c, first
+    if status == PERIODS then
+      for i = 1, m do
+        local alg = ALGS[q[c + 1]]
+        out[n + i] = alg == QUOTA and T[i] - now or 0
+        c = c + (alg == LOG and 4 or alg == SLOTS and 7 or 3)
+      end
+      n = n + m
+    elseif status ~= FOREIGN then
+      local brief = status <= QUEUED and kind == TAKE
+      for i = 1, m do
+        local k, l, add = q[c], q[c + 1], q[c + 2]
+        local alg, at, a, b, left = ALGS[l], now, 0, 0, 0
+        c = c + 3
+        if not brief then
+          add = V[i] == REFUSED and kind == TAKE and P[i] or 0
+        end
+        if alg == LOG then
+          local log, cap = G[i], CAPS[l]
+          if add > 0 then
+            log.used, log.add, log.changed = log.used + add, log.add + add, true
+          end
+          at, a = log.t, log.used
+          if a > 0 then b = free(log, min(a, cap) - 1) - now end
+          if V[i] == REFUSED then left = free(log, max(0, cap - q[c - 1])) - now end
+          c = c + 1
+        elseif alg == SLOTS then
+          local s = G[i]
+          if not s then
+            at, a = T[i], A[i]
+            if brief and add > 0 then
+              a = a + 1
+              enterhere(k, i, l, q[c + 1], q[c + 2], q[c + 3])
+            end
+          else
+            at = s.t
+            if brief and add > 0 then
+              b = -enter(s, ticketat(c + 1), NS[l], WS[l], O[i])
+              a = s.held
+              if b == 0 then b = s.waiting end
+            else
+              a, b = shares(s, NS[l])
+            end
+          end
+          c = c + 4
+        else
+          local v, o, id = values[k], O[i], IDS[l]
+          if add > 0 then
+            local w = WS[l]
+            while v[o] and v[o] ~= id do o = o + 5 end -- others were added there
+            at, a, b = T[i], A[i] + add, B[i]
+            if alg == BUCKET then
+              left = draining(at, a, b, NS[l], w)
+            elseif alg == WINDOW then
+              left = 2 * w - at % w
+            elseif alg == QUOTA then
+              a, left = min(a, MAX_USED), E[i] - at
+              if C[i] then storeprevious(k, l, at, b, C[i]) end
+            elseif alg == LOCKOUT then
+              b, left = taketry(k, l, at, b)
+              o = find(v, id) -- it may have come before
+            else
+              left = w - at % w
+            end
+            v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, left, a, b
+            dirty[k] = true
+          elseif v[o] == id then
+            at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
+          end
+        end
+        if brief and (add > 0 or alg == LOG or alg == SLOTS) then
+          out[n + 1], out[n + 2], out[n + 3] = at - now, a, b
+          n = n + 3
+        else
+          out[n + 1], out[n + 2], out[n + 3], out[n + 4], out[n + 5] = V[i], at - now, a, b, left
+          n = n + 5
+        end
+      end
+    end
+    nout = n
   end
 end
 
