@@ -163,8 +163,9 @@ local function trim(v)
     else
       id = id < -WAITS and -id - WAITS or -id
       if id ~= owner then
-        -- Of a state that was moved down a copy may be left, but behind it.
-        local at = find(v, id)
+        -- It is mostly the one before. Of a state that was moved down a copy may be
+        -- left, but behind it.
+        local at = v[o - 5] == id and o - 5 or find(v, id)
         owner, owned = id, v[at] and v[at + 1] + v[at + 2] or 0
       end
       ends = owned
@@ -645,10 +646,10 @@ local slots = {}
 -- A ticket of which the request has the parts.
 local function ticketat(c) return struct.pack(PARTS, q[c], q[c + 1], q[c + 2]) end
 
-local slotsof, lease, number, place, grant, shares, judge, extend, enter, leave, forget, bookslots, writeslots, publish
-local withslots
+-- What is done with leases that have to be opened: most need not.
+local leases, makeleases
 if has[SLOTS] then
-  function withslots()
+  function makeleases()
     local texts = {}
 
     local function text(n) -- instants of a group are mostly the same few
@@ -693,7 +694,7 @@ if has[SLOTS] then
     end
 
     -- The ticket's lease: false if it has none.
-    function lease(s, ticket)
+    local function lease(s, ticket)
       if not s.big then return seek(s, ticket) end
       local ends = s.ends[ticket]
       if ends ~= nil then return ends end
@@ -701,7 +702,7 @@ if has[SLOTS] then
     end
 
     -- The ticket's number in the queue, or false. What is in the value is in order.
-    function number(s, ticket)
+    local function number(s, ticket)
       if not s.big then
         local o = seek(s, ticket)
         return o and s.v[o] == s.waits and o
@@ -728,7 +729,7 @@ if has[SLOTS] then
     end
 
     -- The place of a number in the queue, 1 being the next.
-    function place(s, ticket, turn)
+    local function place(s, ticket, turn)
       if not s.big then
         local v, rank = s.v, 0
         for o = 2, turn, 5 do
@@ -780,7 +781,7 @@ if has[SLOTS] then
     end
 
     -- Lets those who wait have the slots that are free of n.
-    function grant(s, n)
+    local function grant(s, n)
       while s.held < n and s.waiting > 0 do
         local ticket, turn = head(s)
         dequeue(s, ticket, turn)
@@ -819,7 +820,7 @@ if has[SLOTS] then
 
     -- Opens leases. Returns nil if their key holds something else, or if there is no
     -- room for their state.
-    function slotsof(g, k, l)
+    local function open(g, k, l)
       local s = slots[g]
       if s then return s end
       local v, id, t, last = values[k], IDS[l], now, 0
@@ -892,7 +893,7 @@ if has[SLOTS] then
 
     -- How many hold a slot once those who wait have what is free of n, and how many
     -- wait then.
-    function shares(s, n)
+    local function shares(s, n)
       local total = s.held + s.waiting
       local held = max(s.held, min(n, total))
       return held, total - held
@@ -900,7 +901,7 @@ if has[SLOTS] then
 
     -- What the ticket would be told that asks for one of n slots, or for a place in
     -- the queue, and whether it has one already.
-    function judge(s, ticket, n, queue)
+    local function judge(s, ticket, n, queue)
       local held, waiting = s.held, s.waiting
       if held + waiting > 0 and ticket ~= '' and lease(s, ticket) then
         local turn = number(s, ticket)
@@ -914,7 +915,7 @@ if has[SLOTS] then
     end
 
     -- Lets the ticket's lease end at an instant.
-    function extend(s, ticket, ends)
+    local function extend(s, ticket, ends)
       if s.big then
         s.ends[ticket] = ends
       else
@@ -928,7 +929,7 @@ if has[SLOTS] then
 
     -- Gives the ticket a slot, or the last place in the queue, as judged. Returns its
     -- place, or 0.
-    function enter(s, ticket, n, length, inside)
+    local function enter(s, ticket, n, length, inside)
       if s.waiting > 0 then grant(s, n) end
       if inside then
         local turn = number(s, ticket)
@@ -958,7 +959,7 @@ if has[SLOTS] then
       return waits
     end
 
-    function leave(s, ticket, n)
+    local function leave(s, ticket, n)
       s.changed = s.changed or s.alive -- its clock moves on, if nothing else
       grant(s, n)
       if s.held + s.waiting == 0 or not lease(s, ticket) then return end
@@ -970,7 +971,7 @@ if has[SLOTS] then
     end
 
     -- Forgets all leases.
-    function forget(s)
+    local function forget(s)
       local v = s.v
       for o = 2, #v, 5 do
         if v[o] == s.holds or v[o] == s.waits then kill(v, o) end
@@ -981,7 +982,7 @@ if has[SLOTS] then
     end
 
     -- Writes the numbers of open leases to their value.
-    function bookslots(s)
+    local function book(s)
       if not s.changed or s.reset then return end
       if not s.big then -- its clock has passed the leases that have ended
         local v, t = s.v, s.t
@@ -1018,7 +1019,7 @@ if has[SLOTS] then
     end
 
     -- Writes open leases to their set. What is new goes first, as in a log.
-    function writeslots(s)
+    local function write(s)
       if not s.changed or not s.big then return end
       local key = s.key
       if s.held + s.waiting == 0 then
@@ -1046,11 +1047,16 @@ if has[SLOTS] then
     end
 
     -- Tells those who wait, if anybody listens: it does not matter if nobody may.
-    function publish(s)
+    local function publish(s)
       if s.forgotten then redis.pcall('PUBLISH', s.key, '') end
       if not s.granted then return end
       for _, ticket in ipairs(s.granted) do redis.pcall('PUBLISH', s.key, ticket) end
     end
+
+    return {
+      open = open, lease = lease, number = number, place = place, grant = grant, shares = shares, judge = judge,
+      extend = extend, enter = enter, leave = leave, forget = forget, book = book, write = write, publish = publish,
+    }
   end
 end
 
@@ -1061,64 +1067,6 @@ local nout = 1
 -- penalty of a refusal.
 local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
 local E, C = {}, {} -- of a quota: the end of the next period, and what period returns last
-
-local enterable, enterhere
-if has[SLOTS] then
-  -- Most requests for slots meet a few leases, behind their state, and nobody who
-  -- waits. These are judged, and entered, where they are. enterable is judge for the
-  -- i-th charge, for units of the limit l: it returns false where that has to look.
-  function enterable(v, i, l, units, a, b, part)
-    local id, t, n, last = IDS[l], now, NS[l], 0
-    local o, held, over, size, other = nil, 0, false, 2, v[2]
-    while other do
-      if other == id then
-        if v[size + 3] >= BIG then return false end
-        local at = v[size + 1]
-        if at > t then t = at end
-        o, last = size, at + v[size + 2]
-      elseif other == -id then
-        if not o then
-          return false
-        elseif v[size + 1] + v[size + 2] <= t then
-          over = true
-        elseif v[size + 3] == a and v[size + 4] == b and v[size + 2] == part then
-          return false
-        else
-          held = held + 1
-        end
-      elseif other == -id - WAITS then
-        return false
-      end
-      size = size + 5
-      other = v[size]
-    end
-    if size >= FULL then return false end
-    O[i], T[i], A[i], B[i], E[i] = o or size, t, held, last, over
-    if units == 0 then return true, ALLOWED end
-    if held >= n then return CAPS[l] == 0, REFUSED end
-    return held < SMALL, ALLOWED
-  end
-
-  -- Enters as enterable found it.
-  function enterhere(k, i, l, a, b, part)
-    local v, id, t, o = values[k], IDS[l], T[i], O[i]
-    local ends, last = t + WS[l], B[i]
-    if E[i] then -- its clock has passed the leases that have ended
-      for at = 2, #v, 5 do
-        if v[at] == -id and v[at + 1] + v[at + 2] <= t then v[at], v[at + 1] = -1, -v[at + 2] end
-      end
-    end
-    local other = v[o]
-    while other and other ~= id do -- others were added there
-      o = o + 5
-      other = v[o]
-    end
-    v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, t, (ends > last and ends or last) - t, 0, 0
-    repeat o = o + 5 until not v[o]
-    v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = -id, ends - part, part, a, b
-    dirty[k] = true
-  end
-end
 
 -- What decides requests of other kinds than takes and peeks.
 local others
@@ -1185,8 +1133,8 @@ if q[2] == 1 then
         if ALGS[l] == LOG then
               opened = open(g, k, l, now)
         elseif not few or slots[g] or not fewof(values[k], IDS[l]) then
-          if not slotsof then withslots() end
-          opened = slotsof(g, k, l)
+          leases = leases or makeleases()
+          opened = leases.open(g, k, l)
         end
         if not opened then return true end
       end
@@ -1237,8 +1185,8 @@ if q[2] == 1 then
       local o = find(values[k], IDS[l])
       if alg == SLOTS then
         if total == 0 and (slots[g] or not leavehere(k, l, q[ticket], q[ticket + 1], q[ticket + 2])) then
-          if not slotsof then withslots() end
-          leave(slotsof(g, k, l), ticketat(ticket), n)
+          leases = leases or makeleases()
+          leases.leave(leases.open(g, k, l), ticketat(ticket), n)
         end
       elseif alg == LOCKOUT then
         if first and (values[k][o] or o < FULL) then settlelockout(k, l, taken, total, rat) end
@@ -1304,7 +1252,7 @@ if q[2] == 1 then
         end
       end
       if ALGS[l] == SLOTS then
-        forget(slots[g])
+        leases.forget(slots[g])
       elseif g > 0 then
         local log = logs[g]
         log.t, log.used, log.add, log.dead, log.changed, log.left = now, 0, 0, true, true, 0
@@ -1320,17 +1268,17 @@ if q[2] == 1 then
     for _ = 1, m do
       local k, l, g, ticket = q[cursor], q[cursor + 1], q[cursor + 2], ticketat(cursor + 3)
       cursor = cursor + 6
-      if not slotsof then withslots() end
-      local s = values[k] and slotsof(g, k, l)
+      leases = leases or makeleases()
+      local s = values[k] and leases.open(g, k, l)
       local verdict, at, held, queue, first = FOREIGN, 0, 0, 0, 0
       if s then
         s.changed = s.changed or s.alive
-        grant(s, NS[l])
+        leases.grant(s, NS[l])
         verdict, queue = REFUSED, s.waiting
-        if s.held + s.waiting > 0 and lease(s, ticket) then
-          extend(s, ticket, s.t + WS[l])
-          local turn = number(s, ticket)
-          verdict, queue = turn and QUEUED or ALLOWED, turn and place(s, ticket, turn) or queue
+        if s.held + s.waiting > 0 and leases.lease(s, ticket) then
+          leases.extend(s, ticket, s.t + WS[l])
+          local turn = leases.number(s, ticket)
+          verdict, queue = turn and QUEUED or ALLOWED, turn and leases.place(s, ticket, turn) or queue
         end
         at, held, first = s.t - now, s.held, s.b - now
       end
@@ -1409,19 +1357,58 @@ for _ = 1, requests do
         end
         c = c + 1
       elseif alg == SLOTS then
-        local g, few = q[c], false
-        G[i] = false
-        if v and not slots[g] then
-          few, verdict = enterable(v, i, l, units, q[c + 1], q[c + 2], q[c + 3])
+        -- Most requests for slots meet a few leases, behind their state, and nobody
+        -- who waits. These are judged, and entered, where they are.
+        local g, few = q[c], v
+        if slots[g] then few = false end
+        if few then
+          local id, t, n, last = IDS[l], now, NS[l], 0
+          local a, b, part = q[c + 1], q[c + 2], q[c + 3]
+          local o, held, over, size, other = nil, 0, false, 2, v[2]
+          while other do
+            if other == id then
+              if v[size + 3] >= BIG then few = false break end
+              local at = v[size + 1]
+              if at > t then t = at end
+              o, last = size, at + v[size + 2]
+            elseif other == -id then
+              if not o then
+                few = false
+                break
+              elseif v[size + 1] + v[size + 2] <= t then
+                over = true
+              elseif v[size + 3] == a and v[size + 4] == b and v[size + 2] == part then
+                few = false
+                break
+              else
+                held = held + 1
+              end
+            elseif other == -id - WAITS then
+              few = false
+              break
+            end
+            size = size + 5
+            other = v[size]
+          end
+          if size >= FULL then few = false end
+          O[i], T[i], A[i], B[i], E[i] = o or size, t, held, last, over
+          if units > 0 and few then
+            if held >= n then
+              few, verdict = cap == 0, REFUSED
+            else
+              few = held < SMALL
+            end
+          end
         end
+        G[i] = false
         if not few then
           verdict = ALLOWED
-          if not slotsof then withslots() end
-          local s = v and slotsof(g, k, l)
+          leases = leases or makeleases()
+          local s = v and leases.open(g, k, l)
           if s then
             G[i] = s
             if units > 0 then
-              verdict, O[i] = judge(s, kind == TAKE and ticketat(c + 1) or '', NS[l], cap)
+              verdict, O[i] = leases.judge(s, kind == TAKE and ticketat(c + 1) or '', NS[l], cap)
             end
             if verdict == FOREIGN then v = nil end
           else
@@ -1489,7 +1476,7 @@ for _ = 1, requests do
       local brief = status <= QUEUED and kind == TAKE
       for i = 1, m do
         local k, l, add = q[c], q[c + 1], q[c + 2]
-        local alg, at, a, b, left = ALGS[l], now, 0, 0, 0
+        local alg, at, a, b, left = ALGS[l]
         c = c + 3
         if not brief then
           add = V[i] == REFUSED and kind == TAKE and P[i] or 0
@@ -1499,26 +1486,38 @@ for _ = 1, requests do
           if add > 0 then
             log.used, log.add, log.changed = log.used + add, log.add + add, true
           end
-          at, a = log.t, log.used
+          at, a, b, left = log.t, log.used, 0, 0
           if a > 0 then b = free(log, min(a, cap) - 1) - now end
           if V[i] == REFUSED then left = free(log, max(0, cap - q[c - 1])) - now end
           c = c + 1
         elseif alg == SLOTS then
           local s = G[i]
+          b, left = 0, 0
           if not s then
             at, a = T[i], A[i]
             if brief and add > 0 then
+              local v, o, id = values[k], O[i], IDS[l]
+              local ends, last, part = at + WS[l], B[i], q[c + 3]
+              if E[i] then -- its clock has passed the leases that have ended
+                for o = 2, #v, 5 do
+                  if v[o] == -id and v[o + 1] + v[o + 2] <= at then v[o], v[o + 1] = -1, -v[o + 2] end
+                end
+              end
+              while v[o] ~= id and v[o] do o = o + 5 end -- others were added there
+              v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, (ends > last and ends or last) - at, 0, 0
+              repeat o = o + 5 until not v[o]
+              v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = -id, ends - part, part, q[c + 1], q[c + 2]
+              dirty[k] = true
               a = a + 1
-              enterhere(k, i, l, q[c + 1], q[c + 2], q[c + 3])
             end
           else
             at = s.t
             if brief and add > 0 then
-              b = -enter(s, ticketat(c + 1), NS[l], WS[l], O[i])
+              b = -leases.enter(s, ticketat(c + 1), NS[l], WS[l], O[i])
               a = s.held
               if b == 0 then b = s.waiting end
             else
-              a, b = shares(s, NS[l])
+              a, b = leases.shares(s, NS[l])
             end
           end
           c = c + 4
@@ -1526,7 +1525,7 @@ for _ = 1, requests do
           local v, o, id = values[k], O[i], IDS[l]
           if add > 0 then
             local w = WS[l]
-            while v[o] and v[o] ~= id do o = o + 5 end -- others were added there
+            while v[o] ~= id and v[o] do o = o + 5 end -- others were added there
             at, a, b = T[i], A[i] + add, B[i]
             if alg == BUCKET then
               left = draining(at, a, b, NS[l], w)
@@ -1541,10 +1540,16 @@ for _ = 1, requests do
             else
               left = w - at % w
             end
-            v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, left, a, b
+            v[o] = id
+            v[o + 1] = at
+            v[o + 2] = left
+            v[o + 3] = a
+            v[o + 4] = b
             dirty[k] = true
           elseif v[o] == id then
             at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
+          else
+            at, left, a, b = now, 0, 0, 0
           end
         end
         if brief and (add > 0 or alg == LOG or alg == SLOTS) then
@@ -1563,9 +1568,9 @@ end
 -- From here on all is decided, and nothing raises an error any more: an error
 -- between two writes would leave the first without the second.
 for _, log in pairs(logs) do book(log) end
-for _, s in pairs(slots) do bookslots(s) end
+for _, s in pairs(slots) do leases.book(s) end
 for _, log in pairs(logs) do write(log) end
-for _, s in pairs(slots) do writeslots(s) end
+for _, s in pairs(slots) do leases.write(s) end
 
 -- Values live as long as the longest of their states, to the end of the span in
 -- which that ends. Most writes end in the span of the one before: they leave the
@@ -1600,7 +1605,7 @@ for k in pairs(dirty) do
   end
 end
 
-for _, s in pairs(slots) do publish(s) end
+for _, s in pairs(slots) do leases.publish(s) end
 
 if nout <= 200 then return pack('<' .. string.rep('d', nout), unpack(out, 1, nout)) end
 local parts, all = {}, '<' .. string.rep('d', 200)
