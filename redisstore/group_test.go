@@ -174,6 +174,44 @@ func TestLifetime(t *testing.T) {
 	}
 }
 
+// Writes leave the expiry of a key alone for a while, but never behind the end of its
+// states, and not far ahead of it: as a bucket fills, as another limit comes and goes,
+// and when what was taken is given back.
+func TestLifetimeFollowsStates(t *testing.T) {
+	srv := redistest.Start(t)
+	rdb := srv.Client(t)
+	store := redisstore.New(rdb)
+	defer store.Close()
+	bucket, slot := charge(policy.TokenBucket(10, time.Second).WithBurst(10_000), "alice"), charge(policy.Concurrency(10).WithLease(time.Second), "alice")
+	bucket.Units = 3
+	within := func(what string) {
+		t.Helper()
+		ttl := rdb.PTTL(t.Context(), "stint{alice}").Val() // before the state is looked at, and so later
+		until := time.Duration(used(t, store, bucket)) * time.Second / 10
+		require.Greater(t, ttl, until, what)
+		require.Less(t, ttl, until+5*time.Second, what)
+	}
+	var back []func()
+	for range 100 {
+		take(t, store, bucket)
+		within("a bucket")
+		ticket := policy.NewTicket()
+		var d policy.Decision
+		require.NoError(t, store.Take(t.Context(), ticket, []policy.Charge{bucket, slot}, &d))
+		within("and a slot")
+		require.NoError(t, store.Settle(t.Context(), ticket, []policy.Settlement{{Charge: slot, Receipt: d.Results[1].Receipt}}))
+		within("and none")
+		back = append(back, func() {
+			require.NoError(t, store.Settle(t.Context(), ticket, []policy.Settlement{{Charge: bucket, Receipt: d.Results[0].Receipt}}))
+		})
+	}
+	for _, settle := range back {
+		settle()
+		within("given back")
+	}
+	require.Regexp(t, `cmdstat_setrange:calls=\d{2}`, rdb.Info(t.Context(), "commandstats").Val(), "most writes leave the expiry alone")
+}
+
 // An average of one a second with a burst of 100 admits at most 109 in 8.6
 // seconds, whatever happens to keys meanwhile.
 func TestBurstIsNotRenewedByExpiry(t *testing.T) {
