@@ -517,8 +517,8 @@ func TestSlotsLifetime(t *testing.T) {
 					leave(t, store, ticket, slot)
 				}
 				require.Equal(t, []string{"stint{" + slot.Key + "}"}, keys(), "no leases, no set")
-				require.LessOrEqual(t, rdb.PTTL(t.Context(), keys()[0]).Val(), 3*time.Second)
-				require.Len(t, rdb.Get(t.Context(), keys()[0]).Val(), 2+40, "nor anything else")
+				require.LessOrEqual(t, rdb.PTTL(t.Context(), keys()[0]).Val(), 4*time.Second)
+				require.LessOrEqual(t, len(rdb.Get(t.Context(), keys()[0]).Val()), 2+2*40, "a state, and a place for the next lease")
 			}
 		}
 	}

@@ -629,7 +629,8 @@ end
 --
 --   -id or, of one who waits, -id - WAITS; end - part; part; part; part
 --
--- where the parts make up the ticket. When they are more than SMALL they move,
+-- where the parts make up the ticket. One that has ended counts no more, and another
+-- may take its place. When they are more than SMALL they move,
 -- until there are none left, to a sorted set. In it are the tickets of all who hold
 -- a slot or wait for one, by the instant at which their lease ends. Those who wait
 -- are in it twice, the second time with QUEUE behind the ticket, by their number in
@@ -1067,6 +1068,7 @@ local nout = 1
 -- penalty of a refusal.
 local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
 local E, C = {}, {} -- of a quota: the end of the next period, and what period returns last
+                    -- of slots: where in the value a lease is that has ended
 
 -- What decides requests of other kinds than takes and peeks.
 local others
@@ -1113,9 +1115,9 @@ if q[2] == 1 then
       i = i + 5
       whose = v[i]
     end
-    for j = 1, over do
+    for j = 1, over do -- one place is left: mostly another lease comes
       i = G[j]
-      v[i], v[i + 1] = -1, -v[i + 2]
+      v[i], v[i + 1] = j > 1 and -1 or v[i], -v[i + 2]
     end
     store(k, o, id, t, held > 0 and last - t or 0, 0, 0)
     return true
@@ -1365,25 +1367,26 @@ for _ = 1, requests do
           local id, t, n, last = IDS[l], now, NS[l], 0
           local a, b, part = q[c + 1], q[c + 2], q[c + 3]
           local o, held, over, size, other = nil, 0, false, 2, v[2]
+          local holds, waits = -id, -id - WAITS
           while other do
             if other == id then
               if v[size + 3] >= BIG then few = false break end
               local at = v[size + 1]
               if at > t then t = at end
               o, last = size, at + v[size + 2]
-            elseif other == -id then
+            elseif other == holds then
               if not o then
                 few = false
                 break
               elseif v[size + 1] + v[size + 2] <= t then
-                over = true
+                over = over or size
               elseif v[size + 3] == a and v[size + 4] == b and v[size + 2] == part then
                 few = false
                 break
               else
                 held = held + 1
               end
-            elseif other == -id - WAITS then
+            elseif other == waits then
               few = false
               break
             end
@@ -1498,14 +1501,13 @@ for _ = 1, requests do
             if brief and add > 0 then
               local v, o, id = values[k], O[i], IDS[l]
               local ends, last, part = at + WS[l], B[i], q[c + 3]
-              if E[i] then -- its clock has passed the leases that have ended
-                for o = 2, #v, 5 do
-                  if v[o] == -id and v[o + 1] + v[o + 2] <= at then v[o], v[o + 1] = -1, -v[o + 2] end
-                end
-              end
               while v[o] ~= id and v[o] do o = o + 5 end -- others were added there
               v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, (ends > last and ends or last) - at, 0, 0
-              repeat o = o + 5 until not v[o]
+              if E[i] then -- a lease that has ended, whose place it takes
+                o = E[i]
+              else
+                repeat o = o + 5 until not v[o]
+              end
               v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = -id, ends - part, part, q[c + 1], q[c + 2]
               dirty[k] = true
               a = a + 1

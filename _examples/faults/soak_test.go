@@ -134,7 +134,7 @@ type weather struct {
 
 // change makes a fault, ends it, and waits until the cluster is well.
 func (w *weather) change(left time.Duration) {
-	const slow = 12 * time.Second // as a killed node's return is
+	const slow = 21 * time.Second // as a killed node's return is, and what comes before
 	i := w.random.IntN(len(w.cluster.Nodes))
 	node, proxy := w.cluster.Nodes[i], w.proxies[i]
 	network := func(fault func(), end func()) func() {
@@ -172,7 +172,7 @@ func (w *weather) change(left time.Duration) {
 			w.cluster.MoveSlots(other, i, first, first+500)
 		}},
 		{"killed", func() {
-			node.Kill()
+			w.cluster.Kill(i)
 			w.cluster.AwaitFailover(i)
 			node.Restart()
 			w.cluster.Failover(i)

@@ -20,7 +20,8 @@ type Cluster struct {
 	// any. A failover makes a replica of a master, and changes nothing here.
 	Replicas []*Server
 
-	tb testing.TB
+	tb      testing.TB
+	changed [clusterNodes]time.Time // when a node and its replica changed places last
 }
 
 const (

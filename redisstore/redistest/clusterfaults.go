@@ -51,6 +51,17 @@ func (c *Cluster) TakeOver(i int) {
 	c.AwaitFailover(i)
 }
 
+// Kill kills the i-th node so that its replica can follow it. In the eight seconds
+// after a replica was elected the votes for it must not be counted: if it is a replica
+// again by then, and its master dies, Redis 7.0 counts them once more instead of
+// asking anew, and to the other nodes an heir with an old epoch is none. Kill waits
+// until they are over.
+func (c *Cluster) Kill(i int) {
+	const votes = 8 * time.Second // twice the wait for them, which is twice the nodes' timeout
+	time.Sleep(time.Until(c.changed[i].Add(votes + time.Second)))
+	c.Nodes[i].Kill()
+}
+
 // AwaitFailover waits until the i-th node, which may have been killed, or its replica
 // is the other's successor, and all other nodes say that the cluster is well.
 func (c *Cluster) AwaitFailover(i int) {
@@ -64,6 +75,7 @@ func (c *Cluster) AwaitFailover(i int) {
 		return c.Replicas[i].inWellCluster() &&
 			(c.Replicas[i].role() == "master") != (c.Nodes[i].role() == "master")
 	})
+	c.changed[i] = time.Now()
 }
 
 // Restore makes each of Nodes master again whose replica has taken its place, as one
