@@ -55,7 +55,9 @@ func TestClusterFailover(t *testing.T) {
 		t.Errorf("where its slot was moved is %q", v)
 	}
 
-	cluster.Nodes[other].Kill()
+	cluster.Failover(other)
+	cluster.Failover(other) // and back: its replica was elected lately
+	cluster.Kill(other)
 	cluster.AwaitFailover(other)
 	redistest.Await(t, "a write to the successor", func() bool { return c.Set(t.Context(), "{a}", "x", 0).Err() == nil })
 	cluster.Nodes[other].Restart()
