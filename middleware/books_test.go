@@ -163,7 +163,7 @@ func randomRule(rng *rand.Rand, limiter string, i int, scale *ratelimit.Scale) *
 func TestBooks(t *testing.T) {
 	t.Parallel()
 	rounds := 150
-	if testing.Short() {
+	if underRace || testing.Short() {
 		rounds = 20
 	}
 	for seed := range rounds {
