@@ -29,6 +29,7 @@ func FuzzValues(f *testing.F) {
 	f.Cleanup(func() { _ = store.Close() })
 	odd := []float64{math.NaN(), math.Inf(1), math.Inf(-1), -1, 0.5, 1e300, -1e300, 1 << 53, 1 << 40, 1<<52 + 0.5, math.SmallestNonzeroFloat64, math.Copysign(0, -1)}
 	for kind := range uint8(len(valueLimits)) {
+		f.Add(kind, uint8(0), uint16(18), binary.LittleEndian.AppendUint64(nil, math.Float64bits(387))) // it ends at once
 		f.Add(kind, uint8(0), uint16(0), []byte{})
 		f.Add(kind, uint8(1), uint16(0), []byte("hello"))
 		f.Add(kind, uint8(1), uint16(0), []byte("S\x01"+strings.Repeat("x", 40)))
@@ -89,7 +90,7 @@ func FuzzValues(f *testing.F) {
 			spoilList(ctx, t, rdb, how%6 == 4, int(at), bytes)
 		}
 
-		admitted, asked := int64(0), l.Capacity()+2
+		admitted, asked, since := int64(0), l.Capacity()+2, time.Now()
 		for i := range asked + 1 {
 			other := charge(policy.PerHour(1_000_000), "bob")
 			var beside policy.Decision
@@ -115,7 +116,8 @@ func FuzzValues(f *testing.F) {
 				require.ErrorIs(t, err, policy.ErrKey)
 			}
 		}
-		if !inFarFuture(value) { // where a state has no time left to count in
+		// Where a state has no time left to count in, or ends meanwhile, it admits more.
+		if !inFarFuture(value) && !endsWithin(value, since.Add(-time.Second), time.Now().Add(time.Second)) {
 			require.LessOrEqual(t, admitted, l.Capacity())
 		}
 
@@ -148,6 +150,18 @@ var valueLimits = []policy.Limit{
 func inFarFuture(value []byte) bool {
 	for i := 2; i+16 <= len(value); i += 40 {
 		if math.Float64frombits(binary.LittleEndian.Uint64(value[i+8:])) > 1<<51 {
+			return true
+		}
+	}
+	return false
+}
+
+// endsWithin tells whether a state ends between two instants.
+func endsWithin(value []byte, from, to time.Time) bool {
+	for i := 2; i+24 <= len(value); i += 40 {
+		at := math.Float64frombits(binary.LittleEndian.Uint64(value[i+8:]))
+		ends := at + math.Float64frombits(binary.LittleEndian.Uint64(value[i+16:]))
+		if ends >= float64(from.UnixMicro()) && ends <= float64(to.UnixMicro()) {
 			return true
 		}
 	}
