@@ -209,7 +209,7 @@ for first = 1, nvalues, 1000 do
           local ends = at + left
           if ends > last and v[o] > 0 then last = ends end
           if not (ends >= 0 and ends <= EXACT and left >= 0 and left <= EXACT and a >= 0 and a <= MAX_INSTANT and b >= 0 and b <= MAX_INSTANT)
-            or ends % 1 + left % 1 + a % 1 + b % 1 > 0 then sound = false break end
+            or at % 1 + left % 1 + a % 1 + b % 1 > 0 then sound = false break end
         end
         sizes[i], spans[i] = n, last - last % SPAN
         if not sound then

@@ -30,6 +30,7 @@ func FuzzValues(f *testing.F) {
 	odd := []float64{math.NaN(), math.Inf(1), math.Inf(-1), -1, 0.5, 1e300, -1e300, 1 << 53, 1 << 40, 1<<52 + 0.5, math.SmallestNonzeroFloat64, math.Copysign(0, -1)}
 	for kind := range uint8(len(valueLimits)) {
 		f.Add(kind, uint8(0), uint16(18), binary.LittleEndian.AppendUint64(nil, math.Float64bits(387))) // it ends at once
+		f.Add(kind, uint8(0), uint16(10), []byte("1000\xff\xff/"))                                      // half a microsecond, which an end would round off
 		f.Add(kind, uint8(0), uint16(0), []byte{})
 		f.Add(kind, uint8(1), uint16(0), []byte("hello"))
 		f.Add(kind, uint8(1), uint16(0), []byte("S\x01"+strings.Repeat("x", 40)))
