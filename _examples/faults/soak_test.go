@@ -134,7 +134,7 @@ type weather struct {
 
 // change makes a fault, ends it, and waits until the cluster is well.
 func (w *weather) change(left time.Duration) {
-	const slow = 21 * time.Second // as a killed node's return is, and what comes before
+	const slow = 12 * time.Second // as a killed node's return is
 	i := w.random.IntN(len(w.cluster.Nodes))
 	node, proxy := w.cluster.Nodes[i], w.proxies[i]
 	network := func(fault func(), end func()) func() {
@@ -178,7 +178,7 @@ func (w *weather) change(left time.Duration) {
 			w.cluster.Failover(i)
 		}},
 	}
-	if left < slow {
+	if left < w.cluster.KillDelay(i)+slow {
 		faults = faults[:len(faults)-1]
 	}
 	fault := faults[w.random.IntN(len(faults))]

@@ -51,15 +51,20 @@ func (c *Cluster) TakeOver(i int) {
 	c.AwaitFailover(i)
 }
 
-// Kill kills the i-th node so that its replica can follow it. In the eight seconds
-// after a replica was elected the votes for it must not be counted: if it is a replica
-// again by then, and its master dies, Redis 7.0 counts them once more instead of
-// asking anew, and to the other nodes an heir with an old epoch is none. Kill waits
-// until they are over.
+// Kill kills the i-th node so that its replica can follow it, after KillDelay.
 func (c *Cluster) Kill(i int) {
-	const votes = 8 * time.Second // twice the wait for them, which is twice the nodes' timeout
-	time.Sleep(time.Until(c.changed[i].Add(votes + time.Second)))
+	time.Sleep(c.KillDelay(i))
 	c.Nodes[i].Kill()
+}
+
+// KillDelay returns how long Kill waits before it kills the i-th node: until eight
+// seconds after it and its replica changed places, and one more. For so long a
+// replica keeps the votes of its last election. If its master dies then, Redis 7.0
+// counts them once more instead of asking anew, and to the other nodes an heir with an
+// old epoch is none.
+func (c *Cluster) KillDelay(i int) time.Duration {
+	const votes = 8 * time.Second // twice the wait for them, which is twice the nodes' timeout
+	return max(0, time.Until(c.changed[i].Add(votes+time.Second)))
 }
 
 // AwaitFailover waits until the i-th node, which may have been killed, or its replica
