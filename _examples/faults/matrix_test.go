@@ -50,6 +50,7 @@ type bench struct {
 	proxies  map[string]*redistest.Proxy // by address
 	sentinel *redistest.Sentinel
 	cluster  *redistest.Cluster
+	owner    int // of the subject, among the cluster's nodes
 	single   *redistest.Server
 	connect  func(dialer) redis.UniversalClient
 }
@@ -67,18 +68,12 @@ func (b *bench) server() *redistest.Server {
 	case b.sentinel != nil:
 		return b.sentinel.Master()
 	case b.cluster != nil:
-		return b.cluster.Nodes[b.owner()]
+		return b.cluster.Nodes[b.owner]
 	}
 	return b.single
 }
 
 func (b *bench) proxy() *redistest.Proxy { return b.proxies[b.server().Addr()] }
-
-// owner returns which node of the cluster has the subject.
-func (b *bench) owner() int {
-	c := b.cluster.Nodes[0].Client(b.t)
-	return int(c.ClusterKeySlot(b.t.Context(), subject).Val()) * len(b.cluster.Nodes) / 16384
-}
 
 func (b *bench) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	if p := b.proxies[addr]; p != nil {
@@ -140,6 +135,8 @@ func clusterBench(t *testing.T) *bench {
 	b.connect = func(dial dialer) redis.UniversalClient {
 		return redis.NewClusterClient(&redis.ClusterOptions{Addrs: b.cluster.Addrs(), Dialer: dial})
 	}
+	slot := b.cluster.Nodes[0].Client(t).ClusterKeySlot(t.Context(), subject).Val()
+	b.owner = int(slot) * len(b.cluster.Nodes) / 16384
 	b.stand(t, slices.Concat(b.cluster.Nodes, b.cluster.Replicas)...)
 	return b
 }
@@ -211,27 +208,25 @@ var faults = []fault{
 	{name: "read-only: a replica", opens: true, begin: onServer((*redistest.Server).Demote, (*redistest.Server).Promote), not: "Cluster"},
 	{name: "password changed", opens: true, begin: onServer(
 		func(s *redistest.Server) { s.SetPassword("another") }, func(s *redistest.Server) { s.SetPassword("") })},
-	{name: "restarted empty", rounds: 3, begin: func(b *bench) func() { return b.restart }, empties: true},
-	{name: "killed, back empty", rounds: 3, opens: true, begin: func(b *bench) func() { b.server().Kill(); return b.restart }, empties: true},
 	{name: "failed over", rounds: 1, begin: func(b *bench) func() {
 		if b.sentinel != nil {
 			b.sentinel.Failover()
 		} else {
-			b.cluster.Failover(b.owner())
-			b.cluster.TakeOver(b.owner()) // and back
+			b.cluster.Failover(b.owner)
+			b.cluster.TakeOver(b.owner) // and back
 		}
 		return nil
 	}, empties: true, not: "one node"},
+	{name: "restarted empty", rounds: 3, begin: func(b *bench) func() { return b.restart }, empties: true},
+	{name: "killed, back empty", rounds: 3, opens: true, begin: func(b *bench) func() { b.server().Kill(); return b.restart }, empties: true},
 	{name: "killed, failed over", opens: true, rounds: 1, patience: 1200 * time.Millisecond, begin: func(b *bench) func() {
+		if b.cluster != nil {
+			b.cluster.Kill(b.owner)
+			return func() { b.cluster.TakeOver(b.owner) }
+		}
 		s := b.server()
 		s.Kill()
-		return func() {
-			if b.sentinel != nil {
-				b.sentinel.AwaitFailover(s)
-			} else {
-				b.cluster.TakeOver(b.owner())
-			}
-		}
+		return func() { b.sentinel.AwaitFailover(s) }
 	}, empties: true, not: "one node"},
 }
 

@@ -37,12 +37,13 @@ func (c *Cluster) Failover(i int) {
 
 // TakeOver makes the replica of the i-th node, or the node itself if the replica is
 // master, the master at once, as an operator can: without a vote, which masters that
-// have voted lately would refuse for seconds, and though the other one may be dead.
+// have voted lately would refuse for seconds. If one of the two was killed, it makes the
+// other the master, which may have become it by itself.
 func (c *Cluster) TakeOver(i int) {
 	c.tb.Helper()
-	heir := c.Replicas[i]
-	if heir.role() == "master" {
-		heir = c.Nodes[i]
+	heir, other := c.Replicas[i], c.Nodes[i]
+	if other.proc != nil && (heir.proc == nil || heir.role() == "master") {
+		heir = other
 	}
 	Await(c.tb, "a takeover", func() bool {
 		_, _ = heir.ask("CLUSTER", "FAILOVER", "TAKEOVER")

@@ -59,6 +59,7 @@ func TestClusterFailover(t *testing.T) {
 	cluster.Failover(other) // and back: its replica was elected lately
 	cluster.Kill(other)
 	cluster.AwaitFailover(other)
+	cluster.TakeOver(other) // which has happened
 	redistest.Await(t, "a write to the successor", func() bool { return c.Set(t.Context(), "{a}", "x", 0).Err() == nil })
 	cluster.Nodes[other].Restart()
 	cluster.Restore()
