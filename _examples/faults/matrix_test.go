@@ -208,6 +208,8 @@ var faults = []fault{
 	{name: "read-only: a replica", opens: true, begin: onServer((*redistest.Server).Demote, (*redistest.Server).Promote), not: "Cluster"},
 	{name: "password changed", opens: true, begin: onServer(
 		func(s *redistest.Server) { s.SetPassword("another") }, func(s *redistest.Server) { s.SetPassword("") })},
+	{name: "restarted empty", rounds: 3, begin: func(b *bench) func() { return b.restart }, empties: true},
+	{name: "killed, back empty", rounds: 3, opens: true, begin: func(b *bench) func() { b.server().Kill(); return b.restart }, empties: true},
 	{name: "failed over", rounds: 1, begin: func(b *bench) func() {
 		if b.sentinel != nil {
 			b.sentinel.Failover()
@@ -217,8 +219,6 @@ var faults = []fault{
 		}
 		return nil
 	}, empties: true, not: "one node"},
-	{name: "restarted empty", rounds: 3, begin: func(b *bench) func() { return b.restart }, empties: true},
-	{name: "killed, back empty", rounds: 3, opens: true, begin: func(b *bench) func() { b.server().Kill(); return b.restart }, empties: true},
 	{name: "killed, failed over", opens: true, rounds: 1, patience: 1200 * time.Millisecond, begin: func(b *bench) func() {
 		if b.cluster != nil {
 			b.cluster.Kill(b.owner)
