@@ -35,7 +35,7 @@ func benchmarkJoint(b *testing.B, goroutines int) {
 		for i := range requests {
 			tickets[i] = policy.NewTicket()
 			for _, l := range limits {
-				charges[i] = append(charges[i], policy.Charge{Limit: l, Scope: policy.NewScope("bench", fmt.Sprint(len(limits))), Key: fmt.Sprint("key", i), Units: 1})
+				charges[i] = append(charges[i], policy.Charge{Limit: l, Scope: policy.NewScope("bench", "rule"), Key: fmt.Sprint(len(limits), "key", i), Units: 1})
 			}
 		}
 		each := func(do func(i int) error) {
