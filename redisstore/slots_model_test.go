@@ -87,7 +87,7 @@ func (m *slotsModel) operation() (*call, func()) {
 		n += 13
 	}
 	l := policy.Concurrency(n).
-		WithLease(rapid.SampledFrom([]time.Duration{time.Second, time.Second, 300 * time.Millisecond}).Draw(m.T, "lease"))
+		WithLease(rapid.SampledFrom([]time.Duration{time.Second, time.Second, 300 * time.Millisecond, 299_999 * time.Microsecond}).Draw(m.T, "lease"))
 	if q := rapid.SampledFrom([]int64{3, 3, 5, 40, 1, 0}).Draw(m.T, "queue"); q > 0 {
 		l = l.WithQueue(q, time.Minute)
 	}

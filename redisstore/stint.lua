@@ -88,6 +88,8 @@ local SMALL = 16                        -- leases of a limit that the value hold
 local WAITS = 4503599627370496          -- 2^52: beyond every id
 local BIG = 1099511627776               -- 2^40: the leases are a set
 local HELD = 1048576                    -- 2^20: in which, so many times how many wait
+local PART = 4294967296                 -- 2^32: the last part of a ticket is below
+local TICK = 10000                      -- microseconds, of which leases are mostly a multiple
 local FIRST = -MAX_INSTANT              -- the first number in a queue
 local SPAN = 2000000                    -- expiries are set this far ahead
 
@@ -150,24 +152,29 @@ local function find(v, id)
   return o
 end
 
+-- When what id counts ends: its state or, where it has none, its last lease.
+local function ending(v, id)
+  local last = 0
+  for o = 2, #v, 5 do
+    local other = v[o]
+    if other == id then return v[o + 1] + v[o + 2] end
+    if other == -id then last = max(last, v[o + 1] + v[o + 2]) end
+  end
+  return last
+end
+
 -- Drops the states of v that no longer matter, and with them their leases: whose
 -- end alone drops them not, since only their limit's transitions do. Returns how
 -- many numbers are left then, and the end of the last state.
 local function trim(v)
   local size, n, last, dead = #v, 1, 0, now - GRACE
-  local owner, owned -- of the last lease: its state's id, and when that ends
+  local owner, owned -- of the last lease that ended: its state's id, and when that ends
   for o = 2, size, 5 do
-    local id, ends = v[o], nil
-    if id > 0 then
-      ends = v[o + 1] + v[o + 2]
-    else
-      id = id < -WAITS and -id - WAITS or -id
-      if id ~= owner then
-        -- It is mostly the one before. Of a state that was moved down a copy may be
-        -- left, but behind it.
-        local at = v[o - 5] == id and o - 5 or find(v, id)
-        owner, owned = id, v[at] and v[at + 1] + v[at + 2] or 0
-      end
+    local ends = v[o + 1] + v[o + 2]
+    if ends <= dead and v[o] < 0 then
+      local id = -v[o]
+      if id > WAITS then id = id - WAITS end
+      if id ~= owner then owner, owned = id, ending(v, id) end -- it is mostly the one before
       ends = owned
     end
     if ends > dead then
@@ -207,7 +214,7 @@ for first = 1, nvalues, 1000 do
         for o = 2, n, 5 do
           local at, left, a, b = v[o + 1], v[o + 2], v[o + 3], v[o + 4]
           local ends = at + left
-          if ends > last and v[o] > 0 then last = ends end
+          if ends > last then last = ends end
           if not (ends >= 0 and ends <= EXACT and left >= 0 and left <= EXACT and a >= 0 and a <= MAX_INSTANT and b >= 0 and b <= MAX_INSTANT)
             or at % 1 + left % 1 + a % 1 + b % 1 > 0 then sound = false break end
         end
@@ -242,6 +249,7 @@ local cursor = 4
 local IDS, ALGS, COUNTS, NS, WS, CAPS, MOST = {}, {}, {}, {}, {}, {}, {}
 local PERIOD = {} -- of quotas: where in q their instants begin
 local BLOCKS = {} -- of lock-outs: where in q the number of their blocks is
+local TICKS = {} -- of slots: what their leases have beside the ticket's part
 local has = {} -- the algorithms of which there are limits
 for i = 1, q[3] do
   IDS[i], ALGS[i], COUNTS[i] = q[cursor], q[cursor + 1], q[cursor + 2] == 1
@@ -255,6 +263,8 @@ for i = 1, q[3] do
   elseif ALGS[i] == LOCKOUT then
     BLOCKS[i] = cursor
     cursor = cursor + 1 + q[cursor]
+  elseif ALGS[i] == SLOTS then
+    TICKS[i] = WS[i] % TICK == 0 and WS[i] / TICK * PART or 0
   end
 end
 
@@ -625,13 +635,20 @@ if has[LOG] then
 end
 
 -- Slots. The leases of a concurrency limit are of two kinds of home. A few are
--- states of the value themselves, behind each other in the order of arrival:
+-- records of the value themselves, behind each other in the order of arrival:
 --
---   -id or, of one who waits, -id - WAITS; end - part; part; part; part
+--   -id or, of one who waits, -id - WAITS; end - rest; rest; part; part
 --
--- where the parts make up the ticket. One that has ended counts no more, and another
--- may take its place. When they are more than SMALL they move,
--- until there are none left, to a sorted set. In it are the tickets of all who hold
+-- where the rest is the ticket's last part + PART * the length of the lease in ticks,
+-- or 0 if it has not a whole number of them. One that has ended counts no more, and
+-- another may take its place.
+--
+-- Where what happened last gave or renewed a lease there may be no state beside the
+-- leases: its instant is when the last of them began. So most limits are one record:
+-- a lease while there is one, and a state when it has left.
+--
+-- When leases are more than SMALL they move, until there are none left, to a sorted
+-- set. In it are the tickets of all who hold
 -- a slot or wait for one, by the instant at which their lease ends. Those who wait
 -- are in it twice, the second time with QUEUE behind the ticket, by their number in
 -- the order of arrival, which is negative: so the queue comes first, and a member's
@@ -644,12 +661,19 @@ local QUEUE = 'q'
 local PARTS = '>I6I6I4'                 -- of a ticket: what is exact in a double, and room for an end
 local slots = {}
 
+
 -- A ticket of which the request has the parts.
 local function ticketat(c) return struct.pack(PARTS, q[c], q[c + 1], q[c + 2]) end
 
 -- What is done with leases that have to be opened: most need not.
-local leases, makeleases
+local leases, makeleases, began
 if has[SLOTS] then
+  -- When a lease in the value began that ends then, or 0 if it does not tell.
+  function began(ends, rest)
+    local ticks = rest - rest % PART
+    return ticks > 0 and ends - ticks * (TICK / PART) or 0
+  end
+
   function makeleases()
     local texts = {}
 
@@ -667,8 +691,8 @@ if has[SLOTS] then
       local v, t, holds, waits = s.v, s.t, s.holds, s.waits
       local a, b, part = struct.unpack(PARTS, ticket)
       for o = 2, #v, 5 do
-        if v[o + 3] == a and v[o + 4] == b and v[o + 2] == part and
-          (v[o] == holds or v[o] == waits) and v[o + 1] + part > t then return o end
+        if v[o + 3] == a and v[o + 4] == b and v[o + 2] % PART == part and
+          (v[o] == holds or v[o] == waits) and v[o + 1] + v[o + 2] > t then return o end
       end
       return false
     end
@@ -760,7 +784,7 @@ if has[SLOTS] then
         for o = 2, #v, 5 do
           if v[o] == s.waits and v[o + 1] + v[o + 2] > s.t then
             v[o] = s.holds
-            return struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2]), o
+            return struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2] % PART), o
           end
         end
       end
@@ -827,6 +851,16 @@ if has[SLOTS] then
       local v, id, t, last = values[k], IDS[l], now, 0
       local o = find(v, id)
       local at = v[o + 1]
+      if at then
+        last = at + v[o + 2]
+      else -- leases alone may tell
+        for i = 2, #v, 5 do
+          if v[i] == -id then
+            local ends = v[i + 1] + v[i + 2]
+            at, last = max(at or 0, began(ends, v[i + 2])), max(last, ends)
+          end
+        end
+      end
       if not at and o >= FULL then return nil end
       s = {
         key = KEYS[g], k = k, v = v, id = id, t = t, held = 0, waiting = 0, b = MAX_INSTANT, last = 0, before = 0,
@@ -834,11 +868,11 @@ if has[SLOTS] then
       }
       if at then
         if at > t then t = at end
-        s.t, last = t, at + v[o + 2]
+        s.t = t
       end
       if t < last then
         s.last, s.before, s.alive = last, last, true
-        local a = v[o + 3]
+        local a = v[o + 3] or 0
         if a >= BIG then
           s.waiting = floor((a - BIG) / HELD)
           s.held = a - BIG - HELD * s.waiting
@@ -883,7 +917,7 @@ if has[SLOTS] then
         if whose == s.holds or whose == s.waits then
           local ends = v[o + 1] + v[o + 2]
           if ends > s.t then
-            local ticket = struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2])
+            local ticket = struct.pack(PARTS, v[o + 3], v[o + 4], v[o + 2] % PART)
             s.ends[ticket] = ends
             if whose == s.waits then enqueue(line(s), ticket) end
           end
@@ -915,13 +949,15 @@ if has[SLOTS] then
       return held < n and ALLOWED or QUEUED
     end
 
-    -- Lets the ticket's lease end at an instant.
-    local function extend(s, ticket, ends)
+    -- Lets the ticket's lease begin again.
+    local function extend(s, ticket, l)
+      local ends = s.t + WS[l]
       if s.big then
         s.ends[ticket] = ends
       else
-        local o = seek(s, ticket)
-        s.v[o + 1] = ends - s.v[o + 2]
+        local v, o = s.v, seek(s, ticket)
+        local rest = v[o + 2] % PART + TICKS[l]
+        v[o + 1], v[o + 2] = ends - rest, rest
       end
       if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
       if ends > s.last then s.last = ends end
@@ -930,7 +966,8 @@ if has[SLOTS] then
 
     -- Gives the ticket a slot, or the last place in the queue, as judged. Returns its
     -- place, or 0.
-    local function enter(s, ticket, n, length, inside)
+    local function enter(s, ticket, l, inside)
+      local n = NS[l]
       if s.waiting > 0 then grant(s, n) end
       if inside then
         local turn = number(s, ticket)
@@ -938,7 +975,7 @@ if has[SLOTS] then
         return turn and place(s, ticket, turn) or 0
       end
       if crowded(s) then move(s) end
-      local ends, waits = s.t + length, 0
+      local ends, waits = s.t + WS[l], 0
       if s.held < n then
         s.held = s.held + 1
       else
@@ -951,8 +988,9 @@ if has[SLOTS] then
       else
         local v = s.v
         local o = #v + 1
-        local a, b, part = struct.unpack(PARTS, ticket)
-        v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = waits > 0 and s.waits or s.holds, ends - part, part, a, b
+        local a, b, rest = struct.unpack(PARTS, ticket)
+        rest = rest + TICKS[l]
+        v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = waits > 0 and s.waits or s.holds, ends - rest, rest, a, b
       end
       if ends < s.b or s.held + s.waiting == 1 then s.b = ends end
       if ends > s.last then s.last = ends end
@@ -997,7 +1035,22 @@ if has[SLOTS] then
       elseif s.big then
         a, b = BIG + s.held + HELD * s.waiting, s.b
       end
-      store(s.k, find(s.v, s.id), s.id, s.t, left, a, b)
+      local v, o = s.v, find(s.v, s.id)
+      if not v[o] and s.held > 0 and not s.big then
+        local first
+        for i = 2, #v, 5 do
+          if v[i] == s.holds then
+            first = first or i
+            if s.waiting == 0 and began(v[i + 1] + v[i + 2], v[i + 2]) == s.t then
+              dirty[s.k] = true -- it tells
+              return
+            end
+          end
+        end
+        for i = 0, 4 do v[o + i] = v[first + i] end
+        o = first -- before its leases
+      end
+      store(s.k, o, s.id, s.t, left, a, b)
     end
 
     local add, nadd, gone, ngone = {}, 0, {}, 0
@@ -1068,7 +1121,8 @@ local nout = 1
 -- penalty of a refusal.
 local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
 local E, C = {}, {} -- of a quota: the end of the next period, and what period returns last
-                    -- of slots: where in the value a lease is that has ended
+                    -- of slots: where in the value a lease is that has ended, and
+                    -- in B where the value ends
 
 -- What decides requests of other kinds than takes and peeks.
 local others
@@ -1092,18 +1146,24 @@ if q[2] == 1 then
   end
 
   -- Lets a ticket leave, as leave does, where its lease is in the value and nobody
-  -- waits. Returns false, and has done nothing, if somebody does.
+  -- waits. Returns false, and has done nothing, if that is not so.
   local function leavehere(k, l, a, b, part)
     local v, id = values[k], IDS[l]
-    local o = find(v, id)
-    local at = v[o + 1]
-    if not at then return true end
-    local t, last, held, over = at > now and at or now, at + v[o + 2], 0, 0
-    if t >= last then return true end
-    local i, whose = 2, v[2]
+    local t, last, held, over = now, 0, 0, 0
+    local i, whose, o, first = 2, v[2], nil, nil
     while whose do
-      if whose == -id then
-        if v[i + 3] == a and v[i + 4] == b and v[i + 2] == part or v[i + 1] + v[i + 2] <= t then
+      if whose == id then
+        o, last = i, v[i + 1] + v[i + 2]
+        if v[i + 1] > t then t = v[i + 1] end
+      elseif whose == -id then
+        local rest = v[i + 2]
+        local ends = v[i + 1] + rest
+        first = first or i
+        if not o then
+          if began(ends, rest) > t then return false end
+          if ends > last then last = ends end
+        end
+        if v[i + 3] == a and v[i + 4] == b and rest % PART == part or ends <= t then
           G[over + 1] = i
           over = over + 1
         else
@@ -1115,9 +1175,22 @@ if q[2] == 1 then
       i = i + 5
       whose = v[i]
     end
-    for j = 1, over do -- one place is left: mostly another lease comes
+    if t >= last then return true end -- there is nobody
+    local place = G[1]
+    if not o then -- the place of one who left is the state's, which is before its leases
+      if over == 0 then return false end
+      if place > first then
+        for j = 0, 4 do v[place + j] = v[first + j] end
+      end
+      o = first
+    elseif first and o > first then
+      return false
+    elseif over > 0 then -- it is left: mostly another lease comes
+      v[place + 1] = -v[place + 2]
+    end
+    for j = 2, over do
       i = G[j]
-      v[i], v[i + 1] = j > 1 and -1 or v[i], -v[i + 2]
+      v[i], v[i + 1] = -1, -v[i + 2]
     end
     store(k, o, id, t, held > 0 and last - t or 0, 0, 0)
     return true
@@ -1255,6 +1328,7 @@ if q[2] == 1 then
       end
       if ALGS[l] == SLOTS then
         leases.forget(slots[g])
+        dirty[k] = true
       elseif g > 0 then
         local log = logs[g]
         log.t, log.used, log.add, log.dead, log.changed, log.left = now, 0, 0, true, true, 0
@@ -1278,7 +1352,7 @@ if q[2] == 1 then
         leases.grant(s, NS[l])
         verdict, queue = REFUSED, s.waiting
         if s.held + s.waiting > 0 and leases.lease(s, ticket) then
-          leases.extend(s, ticket, s.t + WS[l])
+          leases.extend(s, ticket, l)
           local turn = leases.number(s, ticket)
           verdict, queue = turn and QUEUED or ALLOWED, turn and leases.place(s, ticket, turn) or queue
         end
@@ -1364,29 +1438,28 @@ for _ = 1, requests do
         local g, few = q[c], v
         if slots[g] then few = false end
         if few then
-          local id, t, n, last = IDS[l], now, NS[l], 0
-          local a, b, part = q[c + 1], q[c + 2], q[c + 3]
+          local id, t, n = IDS[l], now, NS[l]
           local o, held, over, size, other = nil, 0, false, 2, v[2]
-          local holds, waits = -id, -id - WAITS
           while other do
-            if other == id then
-              if v[size + 3] >= BIG then few = false break end
-              local at = v[size + 1]
-              if at > t then t = at end
-              o, last = size, at + v[size + 2]
-            elseif other == holds then
-              if not o then
+            if other == -id then
+              local rest = v[size + 2]
+              local ends, part = v[size + 1] + rest, rest % PART
+              if not o and ends - (rest - part) * (TICK / PART) > t then -- it began later
                 few = false
                 break
-              elseif v[size + 1] + v[size + 2] <= t then
+              elseif ends <= t then
                 over = over or size
-              elseif v[size + 3] == a and v[size + 4] == b and v[size + 2] == part then
+              elseif v[size + 3] == q[c + 1] and v[size + 4] == q[c + 2] and part == q[c + 3] then
                 few = false
                 break
               else
                 held = held + 1
               end
-            elseif other == waits then
+            elseif other == id then
+              if v[size + 3] >= BIG or held > 0 or over then few = false break end
+              o = size
+              if v[size + 1] > t then t = v[size + 1] end
+            elseif other == -id - WAITS then
               few = false
               break
             end
@@ -1394,12 +1467,12 @@ for _ = 1, requests do
             other = v[size]
           end
           if size >= FULL then few = false end
-          O[i], T[i], A[i], B[i], E[i] = o or size, t, held, last, over
+          O[i], T[i], A[i], B[i], E[i] = o, t, held, size, over
           if units > 0 and few then
             if held >= n then
               few, verdict = cap == 0, REFUSED
             else
-              few = held < SMALL
+              few = held < SMALL and (o or TICKS[l] > 0)
             end
           end
         end
@@ -1499,23 +1572,29 @@ for _ = 1, requests do
           if not s then
             at, a = T[i], A[i]
             if brief and add > 0 then
-              local v, o, id = values[k], O[i], IDS[l]
-              local ends, last, part = at + WS[l], B[i], q[c + 3]
-              while v[o] ~= id and v[o] do o = o + 5 end -- others were added there
-              v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = id, at, (ends > last and ends or last) - at, 0, 0
-              if E[i] then -- a lease that has ended, whose place it takes
-                o = E[i]
+              local v, o, id, ticks = values[k], O[i], IDS[l], TICKS[l]
+              local ends, place = at + WS[l], E[i] -- of a lease that has ended, or none
+              if o and a == 0 and ticks > 0 then
+                place = o -- the state's: the lease tells what it did
               else
-                repeat o = o + 5 until not v[o]
+                if not place then
+                  place = B[i]
+                  while v[place] do place = place + 5 end -- others were added there
+                end
+                if o then
+                  local last = v[o + 1] + v[o + 2]
+                  v[o + 1], v[o + 2] = at, (ends > last and ends or last) - at
+                end
               end
-              v[o], v[o + 1], v[o + 2], v[o + 3], v[o + 4] = -id, ends - part, part, q[c + 1], q[c + 2]
+              local rest = q[c + 3] + ticks
+              v[place], v[place + 1], v[place + 2], v[place + 3], v[place + 4] = -id, ends - rest, rest, q[c + 1], q[c + 2]
               dirty[k] = true
               a = a + 1
             end
           else
             at = s.t
             if brief and add > 0 then
-              b = -leases.enter(s, ticketat(c + 1), NS[l], WS[l], O[i])
+              b = -leases.enter(s, ticketat(c + 1), l, O[i])
               a = s.held
               if b == 0 then b = s.waiting end
             else
