@@ -26,6 +26,7 @@ const (
 	statusRefused = 3
 	statusForeign = 5
 	statusPeriods = 6
+	statusLeases  = 7
 )
 
 // A call is what one request asks of one partition: the unit that is decided
@@ -41,7 +42,8 @@ type call struct {
 	deadline time.Time // when sending it, or sending it again, is pointless
 	yields   bool      // nobody's request waits for it: others go first
 	attempts int
-	turns    int // how often it was sent again with other periods
+	turns    int  // how often it was sent again with other periods
+	keyed    bool // it was asked for the keys of leases
 
 	ticketIndex int64
 
@@ -57,8 +59,9 @@ type call struct {
 // An item is one charge of a call, or several on one state.
 type item struct {
 	tag     string // hash tag of its keys
+	key     string // of the charge
 	value   string // the key of its state
-	list    string // the key of a log's entries or of slots' leases; empty for others
+	list    string // the key of a log's entries or of slots' leases, if the call needs one
 	first   int    // the charge whose numbers apply
 	limit   limit
 	units   int64
@@ -68,6 +71,17 @@ type item struct {
 	ticket  policy.Ticket // of a renewal: others have their call's
 
 	valueIndex, listIndex, limitIndex int64
+}
+
+// fewLeases is how many leases of a limit its value holds itself, as the script has it.
+const fewLeases = 16
+
+// needsList reports whether an item needs the key of its list. Takes and peeks of few
+// slots without a queue are spared it, unless the script asks for it: as where the limit
+// was larger, and has still more leases than the value holds.
+func (c *call) needsList(it *item) bool {
+	few := it.limit.n <= fewLeases && it.limit.capacity == 0 && c.kind <= kindPeek
+	return it.log() || it.slots() && (c.keyed || !few)
 }
 
 func (it *item) log() bool   { return it.limit.algorithm == int64(policy.AlgorithmSlidingLog) }
@@ -230,7 +244,7 @@ func (c *call) slotResult(i int, charge *policy.Charge, taken bool, verdict poli
 // brief reports whether the script says of the i-th item no more than its state:
 // that it was taken goes without saying.
 func (c *call) brief(i int) bool {
-	return c.took() && (c.items[i].units > 0 || c.items[i].list != "")
+	return c.took() && (c.items[i].units > 0 || c.items[i].log() || c.items[i].slots())
 }
 
 // receipt tells where the i-th item of a take went.

@@ -133,7 +133,7 @@ func (f *flight) command(ctx context.Context, s *Store, calls []*call) *command 
 			case kindTake, kindPeek:
 				b = appendInt(b, it.units)
 				n++
-				if list != 0 {
+				if it.log() || it.slots() {
 					b = appendInt(b, list)
 					n++
 				}
@@ -180,8 +180,15 @@ func (f *flight) index(s *Store, calls []*call) {
 		}
 		for i := range c.items {
 			it := &c.items[i]
-			it.valueIndex = f.key(&f.keys, it.value)
-			if it.list != "" {
+			if i > 0 && it.value == c.items[i-1].value {
+				it.valueIndex = c.items[i-1].valueIndex
+			} else {
+				it.valueIndex = f.key(&f.keys, it.value)
+			}
+			if c.needsList(it) {
+				if it.list == "" {
+					it.list = it.listKey()
+				}
 				it.listIndex = f.key(&f.others, it.list)
 			}
 			n, ok := f.limits[it.limit]

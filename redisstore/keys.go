@@ -30,12 +30,24 @@ func (s *Store) valueKey(tag string, c *policy.Charge) string {
 	return s.namespace + "{" + tag + "}|key=" + escape(c.Key)
 }
 
+func (it *item) listKey() string {
+	if it.log() {
+		return logKey(it.value, uint64(it.limit.id))
+	}
+	return slotsKey(it.value, uint64(it.limit.id))
+}
+
 func logKey(valueKey string, id uint64) string {
-	return valueKey + "|log=" + strconv.FormatUint(id, 16)
+	return hexKey(valueKey, "|log=", id)
 }
 
 func slotsKey(valueKey string, id uint64) string {
-	return valueKey + "|slots=" + strconv.FormatUint(id, 16)
+	return hexKey(valueKey, "|slots=", id)
+}
+
+func hexKey(valueKey, what string, id uint64) string {
+	b := make([]byte, 0, 128) // mostly enough, and not on the heap
+	return string(strconv.AppendUint(append(append(b, valueKey...), what...), id, 16))
 }
 
 func (s *Store) ticketKey(tag string, t policy.Ticket) string {

@@ -201,7 +201,7 @@ func (l *lane) answer(calls []*call, cmd *command, doubt error) {
 	for i, c := range calls {
 		c.now, c.status = now, r.status(c)
 		switch {
-		case c.status == statusForeign:
+		case c.status == statusForeign, c.status == statusLeases:
 		case c.status == statusPeriods:
 			c.readInstants(&r)
 		case c.kind <= kindPeek, c.kind == kindRenew:
@@ -215,6 +215,11 @@ func (l *lane) answer(calls []*call, cmd *command, doubt error) {
 		}
 		if c.status == statusPeriods {
 			l.store.turn(l, c)
+			continue
+		}
+		if c.status == statusLeases {
+			c.keyed = true
+			c.route.send(c)
 			continue
 		}
 		if c.status == statusForeign {

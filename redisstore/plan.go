@@ -84,7 +84,8 @@ func (c *call) add(s *Store, tag string, charge *policy.Charge) *item {
 	l := &charge.Limit
 	c.items = append(c.items, item{
 		tag:   tag,
-		value: s.valueKey(tag, charge),
+		key:   charge.Key,
+		value: c.valueKey(s, tag, charge),
 		limit: limit{
 			id:        int64(charge.ID()),
 			algorithm: int64(l.Algorithm()),
@@ -102,10 +103,7 @@ func (c *call) add(s *Store, tag string, charge *policy.Charge) *item {
 		it.limit.most = l.Largest()
 	}
 	switch l.Algorithm() {
-	case policy.AlgorithmSlidingLog:
-		it.list = logKey(it.value, charge.ID())
 	case policy.AlgorithmConcurrency:
-		it.list = slotsKey(it.value, charge.ID())
 		it.limit.window = l.Lease().Microseconds()
 		it.limit.capacity, _ = l.Queue()
 	case policy.AlgorithmQuota:
@@ -115,4 +113,12 @@ func (c *call) add(s *Store, tag string, charge *policy.Charge) *item {
 		it.limit.blocks = s.blocksOf(l)
 	}
 	return it
+}
+
+// valueKey is the store's, and mostly that of the charge before.
+func (c *call) valueKey(s *Store, tag string, charge *policy.Charge) string {
+	if n := len(c.items); n > 0 && c.items[n-1].key == charge.Key && c.items[n-1].tag == tag {
+		return c.items[n-1].value
+	}
+	return s.valueKey(tag, charge)
 }

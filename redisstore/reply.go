@@ -48,6 +48,8 @@ func (r *reply) status(c *call) int64 {
 		known = c.kind <= kindPeek
 	case statusForeign:
 		known = c.kind != kindRenew
+	case statusLeases:
+		known = c.kind <= kindPeek && !c.keyed
 	case statusPeriods:
 		known = c.kind == kindTake || c.kind == kindSettle || c.kind == kindSetUsage
 	}

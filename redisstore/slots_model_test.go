@@ -32,12 +32,17 @@ func TestSlotsEqualTheTransitions(t *testing.T) {
 			}
 			var checks []func()
 			f := flightPool.Get().(*flight)
-			for range rapid.SampledFrom([]int{1, 1, 1, 2, 5, 12}).Draw(t, "operations") {
+			operations := rapid.SampledFrom([]int{1, 1, 1, 2, 5, 12}).Draw(t, "operations")
+			for range operations {
 				call, check := m.operation()
+				// One that is sent again comes after the others.
+				call.keyed = operations > 1 || rapid.Bool().Draw(t, "keyed")
+				call.deadline = time.Now().Add(time.Minute)
 				f.calls, checks = append(f.calls, call), append(checks, check)
 			}
 			m.store.route.Load().single.carry(f)
-			for _, check := range checks {
+			for i, check := range checks {
+				<-f.calls[i].done
 				check()
 			}
 		}

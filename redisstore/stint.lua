@@ -17,7 +17,8 @@
 --              1 take, 2 peek:  the number of charges, and each as
 --                               value, limit, units, and
 --                               log if it has one, or leases, ticket if it is
---                               of slots (a peek's ticket is zeros)
+--                               of slots (a peek's ticket is zeros); leases may
+--                               be 0 unless the answer is that they are needed
 --              3 settle:        settled, ticket, the number of charges, and each
 --                               as value, limit, log or leases, taken, total,
 --                               and the receipt's at, a, b
@@ -33,8 +34,8 @@
 --            names a state once at most, but for renewals.
 -- Returns  packed doubles: the instant, and for each request its status, which
 --          is 1 allowed or done, 2 queued, 3 refused, 5 a key holds something
---          that is not stint's. A take that is allowed or queued has for each
---          charge
+--          that is not stint's, 7 the keys of its leases are needed: it did not run.
+--          A take that is allowed or queued has for each charge
 --            at - instant, a, b
 --          of the state that it left, and a refused one or a peek
 --            verdict, at - instant, a, b, until - at.
@@ -75,6 +76,7 @@ local TAKE, PEEK, SETTLE, RESET, RENEW, USAGE, SETUSAGE = 1, 2, 3, 4, 5, 6, 7
 local ALLOWED, QUEUED, REFUSED, NEVER = 1, 2, 3, 4 -- verdicts; the first three are statuses too
 local FOREIGN = 5
 local PERIODS = 6
+local UNKEYED = 7
 local EXACT = 9007199254740992          -- 2^53
 local MAX_INSTANT = 4503599627370496    -- 2^52
 local MAX_USED = 1125899906842624       -- 2^50
@@ -1121,8 +1123,8 @@ local nout = 1
 -- penalty of a refusal.
 local O, T, A, B, G, V, P = {}, {}, {}, {}, {}, {}, {}
 local E, C = {}, {} -- of a quota: the end of the next period, and what period returns last
-                    -- of slots: where in the value a lease is that has ended, and
-                    -- in B where the value ends
+                    -- of slots: where in the value their state is, and in O where
+                    -- the lease goes
 
 -- What decides requests of other kinds than takes and peeks.
 local others
@@ -1441,7 +1443,13 @@ for _ = 1, requests do
           local id, t, n = IDS[l], now, NS[l]
           local o, held, over, size, other = nil, 0, false, 2, v[2]
           while other do
-            if other == -id then
+            if other > 0 then
+              if other == id then
+                if v[size + 3] >= BIG or held > 0 or over then few = false break end
+                o = size
+                if v[size + 1] > t then t = v[size + 1] end
+              end
+            elseif other == -id then
               local rest = v[size + 2]
               local ends, part = v[size + 1] + rest, rest % PART
               if not o and ends - (rest - part) * (TICK / PART) > t then -- it began later
@@ -1455,10 +1463,6 @@ for _ = 1, requests do
               else
                 held = held + 1
               end
-            elseif other == id then
-              if v[size + 3] >= BIG or held > 0 or over then few = false break end
-              o = size
-              if v[size + 1] > t then t = v[size + 1] end
             elseif other == -id - WAITS then
               few = false
               break
@@ -1467,17 +1471,22 @@ for _ = 1, requests do
             other = v[size]
           end
           if size >= FULL then few = false end
-          O[i], T[i], A[i], B[i], E[i] = o, t, held, size, over
+          T[i], A[i], E[i] = t, held, o
           if units > 0 and few then
             if held >= n then
               few, verdict = cap == 0, REFUSED
+            elseif o and held == 0 and TICKS[l] > 0 then
+              O[i], E[i] = o, nil -- the state's place: the lease tells what it did
             else
+              O[i] = over or size
               few = held < SMALL and (o or TICKS[l] > 0)
             end
           end
         end
         G[i] = false
-        if not few then
+        if not few and g == 0 then
+          if status ~= FOREIGN then status = UNKEYED end
+        elseif not few then
           verdict = ALLOWED
           leases = leases or makeleases()
           local s = v and leases.open(g, k, l)
@@ -1548,7 +1557,7 @@ for _ = 1, requests do
         c = c + (alg == LOG and 4 or alg == SLOTS and 7 or 3)
       end
       n = n + m
-    elseif status ~= FOREIGN then
+    elseif status < FOREIGN then
       local brief = status <= QUEUED and kind == TAKE
       for i = 1, m do
         local k, l, add = q[c], q[c + 1], q[c + 2]
@@ -1572,21 +1581,13 @@ for _ = 1, requests do
           if not s then
             at, a = T[i], A[i]
             if brief and add > 0 then
-              local v, o, id, ticks = values[k], O[i], IDS[l], TICKS[l]
-              local ends, place = at + WS[l], E[i] -- of a lease that has ended, or none
-              if o and a == 0 and ticks > 0 then
-                place = o -- the state's: the lease tells what it did
-              else
-                if not place then
-                  place = B[i]
-                  while v[place] do place = place + 5 end -- others were added there
-                end
-                if o then
-                  local last = v[o + 1] + v[o + 2]
-                  v[o + 1], v[o + 2] = at, (ends > last and ends or last) - at
-                end
+              local v, id, place, o = values[k], IDS[l], O[i], E[i]
+              local ends, rest = at + WS[l], q[c + 3] + TICKS[l]
+              while v[place] and v[place] ~= id and v[place] ~= -id do place = place + 5 end -- others were added there
+              if o then
+                local last = v[o + 1] + v[o + 2]
+                v[o + 1], v[o + 2] = at, (ends > last and ends or last) - at
               end
-              local rest = q[c + 3] + ticks
               v[place], v[place + 1], v[place + 2], v[place + 3], v[place + 4] = -id, ends - rest, rest, q[c + 1], q[c + 2]
               dirty[k] = true
               a = a + 1
