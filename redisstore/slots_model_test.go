@@ -176,3 +176,59 @@ func (m *slotsModel) operation() (*call, func()) {
 	}
 	return p.calls[0], check
 }
+
+// A take without the key of its leases is decided as any other where a request of its
+// group has opened them, or where the limit was larger.
+func TestTakesWithoutTheKeyOfLeases(t *testing.T) {
+	rdb := redistest.Start(t).Client(t)
+	ticket := func(i int) policy.Ticket { return policy.Ticket{byte(i)} }
+	for name, more := range map[string]int64{"few": 0, "many": 1} {
+		t.Run(name, func(t *testing.T) {
+			s := Options{Namespace: name}.New(rdb)
+			defer s.Close()
+			small := policy.Charge{Limit: policy.Concurrency(fewLeases), Key: "alice", Units: 1}
+			large := policy.Charge{Limit: policy.Concurrency(fewLeases + more), Key: "alice", Units: 1}
+			var d policy.Decision
+			for i := range fewLeases {
+				require.NoError(t, s.Take(t.Context(), ticket(i), []policy.Charge{small}, &d))
+				require.Equal(t, policy.Allowed, d.Verdict, i)
+			}
+			f := flightPool.Get().(*flight)
+			add := func(kind int64, i int, c policy.Charge) *call {
+				p := getPlan(s.route.Load())
+				p.add(s, kind, ticket(i), &c).ticket = ticket(i)
+				call := p.calls[0]
+				call.deadline = time.Now().Add(time.Minute)
+				f.calls = append(f.calls, call)
+				return call
+			}
+			add(kindRenew, 0, large)
+			if more == 0 {
+				for i := range fewLeases {
+					add(kindSettle, i, large)
+				}
+			} else {
+				add(kindTake, fewLeases, large)
+			}
+			last := add(kindTake, fewLeases+1, small)
+			calls := slices.Clone(f.calls)
+			s.route.Load().single.carry(f)
+			for _, c := range calls {
+				<-c.done
+				require.NoError(t, c.err)
+			}
+			require.Equal(t, more == 0, last.status == statusAllowed)
+			require.True(t, last.keyed)
+
+			one := small
+			one.Limit = policy.Concurrency(1)
+			require.NoError(t, s.Take(t.Context(), ticket(100), []policy.Charge{one}, &d))
+			require.Equal(t, policy.Refused, d.Verdict)
+			held := int64(1)
+			if more > 0 {
+				held = fewLeases + more
+			}
+			require.Equal(t, held, d.Results[0].Used)
+		})
+	}
+}

@@ -662,7 +662,7 @@ end
 local QUEUE = 'q'
 local PARTS = '>I6I6I4'                 -- of a ticket: what is exact in a double, and room for an end
 local slots = {}
-
+local opened = {} -- by value: whether some of its leases are open
 
 -- A ticket of which the request has the parts.
 local function ticketat(c) return struct.pack(PARTS, q[c], q[c + 1], q[c + 2]) end
@@ -901,7 +901,7 @@ if has[SLOTS] then
           s.held, s.waiting, s.b = held, waiting, b
         end
       end
-      slots[g] = s
+      slots[g], opened[k] = s, true
       return s
     end
 
@@ -1438,7 +1438,7 @@ for _ = 1, requests do
         -- Most requests for slots meet a few leases, behind their state, and nobody
         -- who waits. These are judged, and entered, where they are.
         local g, few = q[c], v
-        if slots[g] then few = false end
+        if opened[k] then few = false end
         if few then
           local id, t, n = IDS[l], now, NS[l]
           local o, held, over, size, other = nil, 0, false, 2, v[2]
