@@ -3,6 +3,7 @@ package redisstore_test
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -14,9 +15,9 @@ import (
 )
 
 // BenchmarkJoint sets a joint take of a rate and a slot beside that of the rate
-// alone, as callers feel it: the time until so many goroutines have decided 2,048
-// requests of as many keys. The two take turns, and what was taken is given back
-// between the rounds. It reports the median times of a request in microseconds, and
+// alone, as callers feel it: the time until so many goroutines have decided up to
+// 2,048 requests of as many keys. The two take turns, 32 times and more, and what was
+// taken is given back between. It reports the median times of a request in microseconds, and
 // the median ratio over the rounds.
 func BenchmarkJoint(b *testing.B) {
 	for _, goroutines := range []int{1, 8, 64} {
@@ -25,7 +26,7 @@ func BenchmarkJoint(b *testing.B) {
 }
 
 func benchmarkJoint(b *testing.B, goroutines int) {
-	const requests = 2048
+	requests := min(2048, 256*goroutines)
 	store := redisstore.Options{Timeout: 5 * time.Second}.New(redistest.Start(b).Client(b))
 	defer store.Close()
 	rate, slot := policy.SlidingWindow(1_000_000_000, time.Hour), policy.Concurrency(10).WithLease(time.Hour)
@@ -52,9 +53,10 @@ func benchmarkJoint(b *testing.B, goroutines int) {
 			}
 			wg.Wait()
 		}
+		runtime.GC() // of what the benchmark itself made
 		start := time.Now()
 		each(func(i int) error { return store.Take(context.Background(), tickets[i], charges[i], &decisions[i]) })
-		micros = float64(time.Since(start).Nanoseconds()) / 1000 / requests
+		micros = float64(time.Since(start).Nanoseconds()) / 1000 / float64(requests)
 		each(func(i int) error {
 			var back []policy.Settlement
 			for j, c := range charges[i] {
@@ -67,10 +69,13 @@ func benchmarkJoint(b *testing.B, goroutines int) {
 	var micros [2][]float64
 	var ratios []float64
 	for b.Loop() {
-		for i := range cases {
-			micros[i] = append(micros[i], round(cases[i]))
+		for range 32 { // a median of few rounds says little
+			first := len(ratios) % 2 // who comes first, which matters
+			for _, i := range []int{first, 1 - first} {
+				micros[i] = append(micros[i], round(cases[i]))
+			}
+			ratios = append(ratios, micros[1][len(ratios)]/micros[0][len(ratios)])
 		}
-		ratios = append(ratios, micros[1][len(ratios)]/micros[0][len(ratios)])
 	}
 	median := func(v []float64) float64 { slices.Sort(v); return v[len(v)/2] }
 	b.ReportMetric(0, "ns/op")
