@@ -278,7 +278,7 @@ func TestSoakProcess(t *testing.T) {
 		})
 	}
 	// After a quarter of thirty seconds a process has not met every fault yet: it has
-	// 3 to 5 MB then, and up to 10 at the end. In thirty minutes a leak of six bytes a
+	// 3 to 5 MB then, and up to 10 at the end. In thirty minutes a leak of fifty bytes a
 	// request is seen.
 	const slack = 8 << 20
 	require.Less(t, heaps[len(heaps)-1], heaps[0]*3/2+slack, "memory grows: %v", heaps)
