@@ -3,6 +3,7 @@ package redisstore
 import (
 	"errors"
 	"math"
+	"slices"
 
 	"github.com/stint-go/stint/policy"
 )
@@ -49,7 +50,7 @@ func (r *reply) status(c *call) int64 {
 	case statusForeign:
 		known = c.kind != kindRenew
 	case statusLeases:
-		known = c.kind <= kindPeek && !c.keyed
+		known = slices.ContainsFunc(c.items, func(it item) bool { return it.slots() && !c.needsList(&it) })
 	case statusPeriods:
 		known = c.kind == kindTake || c.kind == kindSettle || c.kind == kindSetUsage
 	}
