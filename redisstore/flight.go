@@ -222,7 +222,12 @@ func (c *call) read(r *reply) {
 		if !brief {
 			a.verdict = r.verdict(c)
 		}
-		a.at, a.a, a.b = c.now+r.int(), r.count(), r.int()
+		a.at, a.a = c.now+r.int(), r.count()
+		if it := &c.items[i]; it.slots() || it.log() { // a place, or less the instant
+			a.b = r.int()
+		} else {
+			a.b = r.count()
+		}
 		switch {
 		case !brief:
 			a.left = r.int()

@@ -42,6 +42,7 @@ func FuzzReply(f *testing.F) {
 	} {
 		f.Add(seed.callers, uint8(0), append(now[:2:2], seed.text...), uint8(0))
 		f.Add(seed.callers, uint8(0), append(now[:2:2], seed.text...), uint8(3))
+		f.Add([]byte("X "), uint8(0), []byte("0\x0200\xc90"), uint8(3)) // a count before the window's of less than none
 		for kind := range uint8(9) {
 			f.Add(seed.callers, kind, seed.text, uint8(0))
 		}
@@ -294,7 +295,7 @@ func (s *saying) of(c *call, now int64) (status int64, answers []answer, ok bool
 				return status, nil, false
 			}
 		}
-		if a.a < 0 || a.left < 0 && c.kind == kindUsage {
+		if a.a < 0 || a.b < 0 && c.kind != kindUsage && !it.slots() && !it.log() || a.left < 0 && c.kind == kindUsage {
 			return status, nil, false
 		}
 		answers = append(answers, a)
