@@ -30,8 +30,8 @@ func FuzzReply(f *testing.F) {
 		{[]byte{4 + 32, 4}, []byte{1, 5, 0, 0, 0, 0, 2, 0, 1, 1, 9, 1, 3, 0, 0, 0, 0}},
 		{[]byte{5}, []byte{1, 48, 201, 48, 48}}, {[]byte{5}, []byte{1, 48, 1, 48, 201}},
 		{[]byte{5, 6, 5}, []byte{1, 0, 7, 210, 3, 0, 5, 1, 0, 0, 0, 0}},
-		{[]byte{64, 64, 64}, []byte{0, 1, 0, 1, 0, 2, 3, 0, 3, 4, 3, 3, 0, 5, 1, 60}},
-		{[]byte{64, 64}, []byte{0, 201, 0, 1, 0, 1, 0, 0, 1, 0}}, {[]byte{64, 64}, []byte{203, 1, 0, 1, 0, 1, 0, 0, 1, 0}}, {[]byte{64, 64}, []byte{0, 1, 206, 1, 0, 1, 0, 0, 1, 0}},
+		{[]byte{72, 72, 72}, []byte{0, 1, 0, 1, 0, 2, 3, 0, 3, 4, 3, 3, 0, 5, 1, 60}},
+		{[]byte{72, 72}, []byte{0, 201, 0, 1, 0, 1, 0, 0, 1, 0}}, {[]byte{72, 72}, []byte{203, 1, 0, 1, 0, 1, 0, 0, 1, 0}}, {[]byte{72, 72}, []byte{0, 1, 206, 1, 0, 1, 0, 0, 1, 0}},
 		{[]byte{40, 0}, []byte{6, 0, 1, 0, 1, 0}},
 		{[]byte{32, 32}, []byte{1, 0, 1, 0, 2, 0, 1, 201, 0}},
 		{[]byte{0, 0}, []byte{0, 0, 1, 0, 1, 0, 1, 0}},
@@ -42,11 +42,13 @@ func FuzzReply(f *testing.F) {
 	} {
 		f.Add(seed.callers, uint8(0), append(now[:2:2], seed.text...), uint8(0))
 		f.Add(seed.callers, uint8(0), append(now[:2:2], seed.text...), uint8(3))
-		f.Add([]byte("X "), uint8(0), []byte("0\x0200\xc90"), uint8(3)) // a count before the window's of less than none
 		for kind := range uint8(9) {
 			f.Add(seed.callers, kind, seed.text, uint8(0))
 		}
 	}
+	f.Add([]byte("X "), uint8(0), []byte("0\x0200\xc90"), uint8(3))                                        // a count before the window's of less than none
+	f.Add([]byte{64, 64, 65}, uint8(0), []byte{210, 7, 1, 0, 1, 0, 60, 1, 4, 2, 1, 0, 1, 60, 3}, uint8(0)) // keys asked for
+	f.Add([]byte{64 + 32, 64, 2}, uint8(0), []byte{210, 7, 7}, uint8(0))                                   // and by who has no slots, or a queue
 	store := offline(f, nil)
 	require.NoError(f, store.Close()) // so that nothing is sent again
 	l := store.route.Load().single
@@ -306,6 +308,7 @@ func (s *saying) of(c *call, now int64) (status int64, answers []answer, ok bool
 var callLimits = []policy.Limit{
 	policy.FixedWindow(5, time.Hour), policy.TokenBucket(10, time.Second), policy.SlidingLog(3, time.Minute), policy.SlidingWindow(7, time.Minute),
 	policy.Concurrency(2).WithQueue(3, time.Minute), policy.Quota(9, policy.Monthly), policy.Lockout(3, time.Minute, time.Hour), policy.FixedWindow(5, time.Minute).CountRefused(),
+	policy.Concurrency(4), // its takes come without the key of its leases
 }
 
 // callOf makes a call of a byte: of which kind, with which limits, for how many.
