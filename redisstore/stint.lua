@@ -82,7 +82,8 @@ local MAX_INSTANT = 4503599627370496    -- 2^52
 local MAX_USED = 1125899906842624       -- 2^50
 local GRACE = 1000000                   -- a state outlives its use by a second
 local MAX_STATES = 1064                 -- of one key: Lua's stack holds them all
-local FULL = 5 * (MAX_STATES - 128) + 2 -- no request begins a state from here on: each makes 128 at most
+local ROOM = 5 * 128                    -- what a request makes at most: 128 states
+local FULL = 5 * MAX_STATES - ROOM + 2  -- no request begins a state from here on
 local TICKET = 70                       -- seconds: a ticket counts once in a minute
 local CHUNK = 32                        -- entries of a log or of a queue read at once
 local PAIRS = 500                       -- members written, or looked up, at once
@@ -905,9 +906,9 @@ if has[SLOTS] then
       return s
     end
 
-    -- Whether one more lease needs a set.
-    local function crowded(s)
-      return not s.big and (s.held + s.waiting >= SMALL or #s.v >= FULL)
+    -- Whether one more lease needs a set, once the value has so many numbers more.
+    local function crowded(s, more)
+      return not s.big and (s.held + s.waiting >= SMALL or #s.v + more >= FULL)
     end
 
     -- Moves the leases from the value to a set.
@@ -947,7 +948,8 @@ if has[SLOTS] then
       end
       if waiting > 0 then held, waiting = shares(s, n) end
       if held >= n and waiting >= queue then return REFUSED end
-      if ticket ~= '' and crowded(s) and not openset(s) then return FOREIGN end
+      -- What else the request begins comes before its lease.
+      if ticket ~= '' and crowded(s, ROOM) and not openset(s) then return FOREIGN end
       return held < n and ALLOWED or QUEUED
     end
 
@@ -976,7 +978,7 @@ if has[SLOTS] then
         s.changed = true
         return turn and place(s, ticket, turn) or 0
       end
-      if crowded(s) then move(s) end
+      if crowded(s, 0) then move(s) end
       local ends, waits = s.t + WS[l], 0
       if s.held < n then
         s.held = s.held + 1
@@ -1038,7 +1040,11 @@ if has[SLOTS] then
         a, b = BIG + s.held + HELD * s.waiting, s.b
       end
       local v, o = s.v, find(s.v, s.id)
-      if not v[o] and s.held > 0 and not s.big then
+      if not v[o] and not s.big then
+        if o >= 5 * MAX_STATES then -- there is no room to tell its instant
+          dirty[s.k] = true
+          return
+        end
         local first
         for i = 2, #v, 5 do
           if v[i] == s.holds then
@@ -1049,8 +1055,10 @@ if has[SLOTS] then
             end
           end
         end
-        for i = 0, 4 do v[o + i] = v[first + i] end
-        o = first -- before its leases
+        if first then
+          for i = 0, 4 do v[o + i] = v[first + i] end
+          o = first -- before its leases
+        end
       end
       store(s.k, o, s.id, s.t, left, a, b)
     end
