@@ -222,7 +222,10 @@ func (s *Store) commit(charges []policy.Charge, asks []ask, d *policy.Decision, 
 		case d.Verdict <= policy.Queued:
 		case verdict == policy.Refused && l.CountsRefused():
 		case verdict <= policy.Queued:
-			d.Results[i] = l.Peek(s.state(a), now, a.units)
+			// A ticket that has its slot is told so, where another would wait.
+			if r := l.Peek(s.state(a), now, a.units); r.Verdict <= verdict {
+				d.Results[i] = r
+			}
 			continue
 		default:
 			continue

@@ -11,6 +11,7 @@ import (
 var queueCases = []Case{
 	{Number: 15, Name: "a queued request holds its other charges", check: queuedHolds},
 	{Number: 15, Name: "a refusal takes no place in a queue", check: refusedTakesNoPlace},
+	{Number: 1, Name: "a refusal leaves the slot that its ticket has", check: refusedWithinSlot},
 	{Number: 15, Name: "in the order of arrival", check: arrivalOrder},
 	{Number: 15, Name: "the queue is bounded", check: queueBounded},
 	{Number: 15, Name: "waiters are leased like holders", check: waitersLeased},
@@ -90,6 +91,32 @@ func refusedTakesNoPlace(p *probe) {
 		p.used(0, rate)
 		p.used(5, roomy)
 		p.occupied(1, 1, slot)
+	}
+}
+
+func refusedWithinSlot(p *probe) {
+	for _, slot := range []policy.Charge{charge(policy.Concurrency(1), "k", 1), charge(queued(1, 1), "k", 1)} {
+		rate := charge(policy.FixedWindow(1, time.Hour), "k", 1)
+		holder := p.admit(slot, rate)
+		for _, charges := range [][]policy.Charge{{slot, rate}, {rate, slot}} {
+			var d policy.Decision
+			if err := p.store().Take(context.Background(), holder.ticket, charges, &d); err != nil {
+				p.failf("Take: error %w", err)
+				return
+			}
+			for i, r := range d.Results {
+				want := policy.Refused
+				if charges[i].Limit.Lease() > 0 {
+					want = policy.Allowed
+				}
+				if d.Verdict != policy.Refused || r.Verdict != want || r.Used != 1 {
+					p.failf("a refused request that has its slot is %v, and of %s: %+v, want %v with 1 used", d.Verdict, describe(charges[i:i+1]), r, want)
+				}
+			}
+		}
+		p.stands(holder, policy.Allowed, 0)
+		p.occupied(1, 0, slot)
+		p.reset(rate, slot)
 	}
 }
 

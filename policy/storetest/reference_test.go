@@ -406,6 +406,11 @@ func (p *process) joint(
 	for _, i := range group {
 		c := &charges[i]
 		r := p.peek(c.Limit, p.states[p.name(c)], now, p.units(charges, i))
+		if take && c.Limit.Lease() > 0 && r.Verdict > policy.Allowed {
+			if _, has := p.enter(c.Limit, p.states[p.name(c)], now, ticket); has.Verdict < r.Verdict {
+				r = has
+			}
+		}
 		if p.quirk.reuse && d.Results[i].RetryAfter > 0 {
 			r.RetryAfter = d.Results[i].RetryAfter
 		}
