@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/stint-go/stint/policy"
 )
@@ -47,7 +48,8 @@ type Guard struct {
 	IP KeyFunc
 
 	// Account says whose account a request is about, as it claims: the name that it
-	// logs in with. Spellings that differ in case, or in space around them, are one.
+	// logs in with. Spellings that differ in case ([strings.EqualFold]), or in space
+	// around them, are one.
 	// A request that names none (the key is empty, or [ErrNoKey]) shares no count
 	// with others that do not, and is counted by its network alone. Nil means that
 	// all are.
@@ -82,9 +84,12 @@ type Guard struct {
 
 // Rules returns the guard's rules. What is wrong with them [New] tells.
 //
-// A request that succeeds, by a status below 400 that is no failure or by
-// [Succeeded], lets Name.pair forget its failures, and nothing else: who has one
-// account of his own could go on guessing others' otherwise.
+// A request that succeeds lets Name.pair forget its failures, its past blocks and
+// one that began meanwhile. The other rules forget nothing: who has one account of his
+// own could go on guessing others' otherwise. It succeeds by [Succeeded], or by a
+// status below 400 that is no failure, if its method is POST, PUT, PATCH or DELETE:
+// the form of a login is answered 200, too. A handler that has panicked, or that has
+// written nothing when the request's context has ended, did not succeed, nor fail.
 func (g Guard) Rules() []Rule {
 	network, parse := g.IP, func(ip string) string { return ip }
 	if network == nil {
@@ -136,7 +141,17 @@ func accountKey(account KeyFunc) KeyFunc {
 	}
 }
 
-func oneSpelling(account string) string { return strings.ToLower(strings.TrimSpace(account)) }
+// oneSpelling returns one and the same of all spellings that are equal under Unicode's
+// simple case folding, which joins more than pairs: k, K and the sign of the kelvin.
+func oneSpelling(account string) string {
+	return strings.Map(func(r rune) rune {
+		least := r
+		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
+			least = min(least, other)
+		}
+		return unicode.ToLower(least)
+	}, strings.TrimSpace(account))
+}
 
 // networkOf returns what ClientIP says of an address.
 func networkOf(ip string) string {

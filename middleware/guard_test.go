@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-chi/chi/v5"
+	chimiddleware "github.com/go-chi/chi/v5/middleware"
 	"github.com/redis/go-redis/v9"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -220,6 +222,130 @@ func TestGuardSuccessClearsThePair(t *testing.T) {
 		require.Equal(t, 401, tryLogin(h, "192.0.2.1:1", "bob", "wrong").Code)
 		require.Equal(t, "blocked", code(t, tryLogin(h, "192.0.2.1:1", "alice", "right")))
 	})
+}
+
+// What says nothing of a password clears no pair: an answer that was never written
+// since the context had ended, a panic, a form that is shown.
+func TestGuardSilenceIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		config ratelimit.Config
+		inner  http.HandlerFunc
+		change func(r *http.Request) *http.Request
+		want   int
+	}{
+		"the client has gone": {
+			inner: func(_ http.ResponseWriter, r *http.Request) { r.Context().Value(hangUp{}).(context.CancelFunc)() },
+			change: func(r *http.Request) *http.Request {
+				ctx, cancel := context.WithCancel(r.Context())
+				return r.WithContext(context.WithValue(ctx, hangUp{}, cancel))
+			},
+			want: 200, // that httptest assumes
+		},
+		"a time-out outside": {
+			inner: func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() },
+			want:  504,
+		},
+		"a panic":                   {inner: func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, want: 200},
+		"a panic behind the status": {inner: func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(200); panic(http.ErrAbortHandler) }, want: 200},
+		"GET":                       {inner: ok, change: method("GET"), want: 200},
+		"HEAD":                      {inner: ok, change: method("HEAD"), want: 200},
+		"OPTIONS":                   {inner: ok, change: method("OPTIONS"), want: 200},
+		"BREW":                      {inner: ok, change: method("BREW"), want: 200},
+		"overridden": {
+			config: ratelimit.Config{MethodOverride: "x-http-method"},
+			inner:  ok,
+			change: func(r *http.Request) *http.Request {
+				r.Header["X-Http-Method"] = []string{"POST", "Get"}
+				return r
+			},
+			want: 200,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test.config.Rules = ratelimit.Guard{Name: "login", Account: accountOf, PerPair: policy.Lockout(4, time.Hour)}.Rules()
+			l := limiter(t, test.config)
+			r := chi.NewRouter()
+			r.Use(chimiddleware.Timeout(30 * time.Millisecond))
+			r.Use(l.Handler)
+			r.HandleFunc("/login", passwords)
+			r.HandleFunc("/other", test.inner)
+			if name == "BREW" {
+				r.MethodNotAllowed(test.inner)
+			}
+			for i := range 6 {
+				want := 401
+				if i > 3 {
+					want = 429
+				}
+				require.Equal(t, want, tryLogin(r, "192.0.2.1:1", "alice", "wrong").Code, "guess %d", i)
+				other := httptest.NewRequest("POST", "/other", nil)
+				other.RemoteAddr = "192.0.2.1:1"
+				other.Header.Set("Account", "alice")
+				if test.change != nil {
+					other = test.change(other)
+				}
+				w := httptest.NewRecorder()
+				func() {
+					defer func() { _ = recover() }()
+					r.ServeHTTP(w, other)
+				}()
+				if i < 3 {
+					require.Equal(t, test.want, w.Code, "it has its try back")
+				}
+			}
+		})
+	}
+}
+
+type hangUp struct{}
+
+func method(m string) func(*http.Request) *http.Request {
+	return func(r *http.Request) *http.Request {
+		r.Method = m
+		return r
+	}
+}
+
+// A handler's word makes a success of any request.
+func TestGuardSucceedsByWord(t *testing.T) {
+	t.Parallel()
+	_, h := guarded(t, nil, ratelimit.Guard{Account: accountOf, PerPair: policy.Lockout(2, time.Hour)}, func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == "GET" {
+			assert.NoError(t, ratelimit.Succeeded(r.Context()))
+			return
+		}
+		w.WriteHeader(401)
+	})
+	for range 3 {
+		require.Equal(t, 401, tryLogin(h, "192.0.2.1:1", "alice", "wrong").Code)
+		r := httptest.NewRequest("GET", "/login", nil)
+		r.RemoteAddr = "192.0.2.1:1"
+		r.Header.Set("Account", "alice")
+		h.ServeHTTP(httptest.NewRecorder(), r)
+	}
+}
+
+// All spellings of an account are one that strings.EqualFold says are.
+func TestGuardSpellings(t *testing.T) {
+	t.Parallel()
+	for _, spellings := range [][]string{
+		{"jesse", "JESSE", " Jesse\t", "je\u017f\u017fe", "jes\u017fe"}, {"\u039f\u0394\u039f\u03a3", "\u03bf\u03b4\u03bf\u03c2", "\u03bf\u03b4\u03bf\u03c3"}, {"\u212a", "k", "K"}, {"\u00b5", "\u03bc", "\u039c"},
+	} {
+		l, h := guarded(t, nil, ratelimit.Guard{Account: accountOf, PerPair: policy.Lockout(int64(len(spellings)), time.Hour)}, passwords)
+		for i, one := range spellings {
+			require.True(t, strings.EqualFold(strings.TrimSpace(one), spellings[0]))
+			require.Equal(t, 401, tryLogin(h, "192.0.2.1:1", one, "wrong").Code, "%d: %q", i, one)
+		}
+		for _, one := range spellings {
+			require.Equal(t, 429, tryLogin(h, "192.0.2.1:1", one, "wrong").Code, "%q", one)
+			until, err := l.Blocked(t.Context(), "login.pair", "192.0.2.1", one)
+			require.NoError(t, err)
+			require.NotZero(t, until)
+		}
+		require.Equal(t, 401, tryLogin(h, "192.0.2.1:1", "je\u00dfe", "wrong").Code)
+	}
 }
 
 // Logins that name nobody share no count, and do not pass the network's.

@@ -3,6 +3,7 @@ package middleware
 import (
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/felixge/httpsnoop"
@@ -34,22 +35,44 @@ func (l *Limiter) observed(led *ledger, ticket policy.Ticket, w http.ResponseWri
 	began, panicked := time.Now(), true
 	defer func() {
 		o := Outcome{Status: m.Code, Written: m.Written, Elapsed: time.Since(began)}
+		silent := m.Code == 0 && m.Written == 0
 		switch {
 		case o.Status > 0:
-		case panicked && m.Written == 0:
+		case panicked && silent:
 			o.Status = http.StatusInternalServerError
 		default:
 			o.Status = http.StatusOK
 		}
-		led.conclude(l, ticket, r, o)
+		cut := panicked || silent && r.Context().Err() != nil
+		led.conclude(l, ticket, r, o, !cut && o.Status < http.StatusBadRequest && l.submits(r))
 	}()
 	m.CaptureMetrics(w, func(w http.ResponseWriter) { next.ServeHTTP(w, r) })
 	panicked = false
 }
 
+// submits tells whether a request is of a method by which something is submitted.
+// What others are answered is no success: the form of a login is answered 200, too.
+func (l *Limiter) submits(r *http.Request) bool {
+	for _, method := range r.Header[l.methodOverride] { // "" if none is honoured
+		if !submits(strings.ToUpper(strings.TrimSpace(method))) {
+			return false
+		}
+	}
+	return submits(r.Method)
+}
+
+func submits(method string) bool {
+	switch method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete:
+		return true
+	}
+	return false
+}
+
 // conclude sets what a request has cost by its outcome, under the rules of one
-// limiter's take, if the ledger still has that.
-func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o Outcome) {
+// limiter's take, if the ledger still has that. Whether it succeeded counts for what
+// was no failure.
+func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o Outcome, success bool) {
 	for _, rule := range l.rules {
 		if rule.Settle == nil {
 			continue
@@ -66,7 +89,7 @@ func (led *ledger) conclude(l *Limiter, ticket policy.Ticket, r *http.Request, o
 					p.setCost(rule.Name, total, nil)
 					led.stale = true
 				}
-				p.success = o.Status < http.StatusBadRequest
+				p.success = success
 			}
 			led.mu.Unlock()
 		}
