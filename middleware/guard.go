@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"strings"
 	"time"
 	"unicode"
@@ -91,10 +92,11 @@ type Guard struct {
 // the form of a login is answered 200, too. A handler that has panicked, or that has
 // written nothing when the request's context has ended, did not succeed, nor fail.
 func (g Guard) Rules() []Rule {
-	network, parse := g.IP, func(ip string) string { return ip }
+	network := g.IP
 	if network == nil {
-		network, parse = ClientIP, networkOf
+		network = ClientIP
 	}
+	parse := func(ip string) string { return networkOf(network, ip) }
 	rules := []Rule{g.rule(".ip", network, g.PerIP, policy.Lockout(100, 15*time.Minute))}
 	rules[0].parts = []func(string) string{parse}
 	if g.Account == nil {
@@ -153,11 +155,21 @@ func oneSpelling(account string) string {
 	}, strings.TrimSpace(account))
 }
 
-// networkOf returns what ClientIP says of an address.
-func networkOf(ip string) string {
+// networkOf returns what a KeyFunc says of a peer with that address, and what is no
+// address as it is: the name of a network, say.
+func networkOf(network KeyFunc, ip string) (key string) {
 	addr, err := netip.ParseAddr(ip)
 	if err != nil {
 		return ip
 	}
-	return IPOptions{}.network(addr)
+	defer func() {
+		if recover() != nil { // it needs more of a request than there is
+			key = ip
+		}
+	}()
+	r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}, Header: http.Header{}, RemoteAddr: netip.AddrPortFrom(addr, 0).String()}
+	if key, err = network(r); err != nil || key == "" {
+		return ip
+	}
+	return key
 }

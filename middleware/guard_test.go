@@ -531,7 +531,6 @@ func TestUnblock(t *testing.T) {
 		guess(3, 1)
 		blocked(true, "login.pair", "2001:db8:0:1::9", "ALICE")
 		blocked(true, "login.pair", "2001:db8:0:1:ffff::", "alice")
-		blocked(true, "login.pair", "17:2001:db8:0:1::/645:alice")
 		blocked(false, "login.pair", "2001:db8:0:2::9", "alice")
 		blocked(false, "login.ip", "2001:db8:0:1::9")
 		require.Equal(t, 429, tryLogin(h, "2001:db8:0:1::1", "alice", "right").Code)
@@ -553,7 +552,67 @@ func TestUnblock(t *testing.T) {
 		_, err := l.Blocked(t.Context(), "login.ip")
 		require.ErrorContains(t, err, "no key")
 		require.ErrorIs(t, l.Unblock(t.Context(), "login.ip", ""), ratelimit.ErrNoKey)
+		for rule, key := range map[string][]string{"login.pair": {"alice"}, "login.account": {"192.0.2.1", "alice"}} {
+			require.ErrorContains(t, l.Unblock(t.Context(), rule, key...), "parts: write ")
+		}
 	})
+}
+
+// Operators name an address as it is, whatever networks a guard counts by. Of
+// lock-outs that a request chooses they are told that nothing is known.
+func TestUnblockByOtherKeys(t *testing.T) {
+	t.Parallel()
+	byHeader := func(r *http.Request) (string, error) { return r.Header.Get("X-Network"), nil }
+	byUser := func(r *http.Request) (string, error) { return r.Context().Value(hangUp{}).(string), nil }
+	for name, test := range map[string]struct {
+		ip             ratelimit.KeyFunc
+		change         func(*http.Request) *http.Request
+		blocked, other string
+	}{
+		"by /56": {ip: ratelimit.IPOptions{Bits: 56}.ClientIP(), blocked: "2001:db8:0:ff:7::", other: "2001:db8:0:100::"},
+		"joined": {ip: ratelimit.Join(ratelimit.ClientIP), blocked: "2001:db8::9", other: "2001:db8:0:1::9"},
+		"by header": {ip: byHeader, blocked: "192.0.2.7", other: "192.0.2.8", change: func(r *http.Request) *http.Request {
+			r.Header.Set("X-Network", "192.0.2.7")
+			return r
+		}},
+		"by context": {ip: byUser, blocked: "192.0.2.7", other: "192.0.2.8", change: func(r *http.Request) *http.Request {
+			return r.WithContext(context.WithValue(r.Context(), hangUp{}, "192.0.2.7"))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			l, h := guarded(t, nil, ratelimit.Guard{IP: test.ip, Account: accountOf, PerIP: policy.Lockout(2, time.Hour), PerPair: policy.Lockout(2, time.Hour)}, passwords)
+			send := func() int {
+				r := httptest.NewRequest("POST", "/login", nil)
+				r.RemoteAddr = "[2001:db8::1]:1234"
+				r.Header.Set("Account", "bob")
+				if test.change != nil {
+					r = test.change(r)
+				}
+				w := httptest.NewRecorder()
+				h.ServeHTTP(w, r)
+				return w.Code
+			}
+			require.Equal(t, []int{401, 401, 429}, []int{send(), send(), send()})
+			for rule, account := range map[string][]string{"login.ip": nil, "login.pair": {"bob"}} {
+				until, err := l.Blocked(t.Context(), rule, append([]string{test.blocked}, account...)...)
+				require.NoError(t, err)
+				require.NotZero(t, until)
+				until, err = l.Blocked(t.Context(), rule, append([]string{test.other}, account...)...)
+				require.NoError(t, err)
+				require.Zero(t, until)
+				require.NoError(t, l.Unblock(t.Context(), rule, append([]string{test.blocked}, account...)...))
+			}
+			require.Equal(t, 401, send())
+		})
+	}
+	l := limiter(t, ratelimit.Config{Rules: []ratelimit.Rule{{
+		Name: "login", Key: accountOf, Limits: []policy.Limit{policy.Lockout(10, time.Hour)},
+		LimitsFor: func(*http.Request) ([]policy.Limit, error) { return []policy.Limit{policy.Lockout(2, time.Minute)}, nil },
+	}}})
+	_, err := l.Blocked(t.Context(), "login", "bob")
+	require.ErrorContains(t, err, "LimitsFor")
+	require.ErrorContains(t, l.Unblock(t.Context(), "login", "bob"), "LimitsFor")
 }
 
 // A guard of some routes leaves the others alone.

@@ -151,9 +151,11 @@ func (l *Limiter) forgive(ctx context.Context, charges []policy.Charge) {
 
 // Blocked tells an operator until when a key is blocked by a rule's lock-outs, by
 // the store's clock. It is the zero Time if the key is not blocked. The key is what
-// the rule's Key says of its requests; several strings are the parts of a [Join], as
-// for the pairs of a [Guard]: address and account. Of its other rules the key may be
-// any address of a network, or any spelling of an account.
+// the rule's Key says of its requests; several strings are the parts of a [Join]. The
+// pairs of a [Guard] have two: address and account. Of a Guard's rules an address may
+// be any of its network, where Guard.IP tells that of a connection's peer, and an
+// account in any spelling. A rule with LimitsFor has its lock-outs by request: of
+// those nothing can be told, and there is an error.
 func (l *Limiter) Blocked(ctx context.Context, rule string, key ...string) (until time.Time, err error) {
 	charges, err := l.lockouts("Blocked", rule, key)
 	if err != nil {
@@ -191,7 +193,7 @@ func (l *Limiter) Unblock(ctx context.Context, rule string, key ...string) error
 // lockouts returns charges of no units for the lock-outs of a rule.
 func (l *Limiter) lockouts(caller, rule string, key []string) ([]policy.Charge, error) {
 	for _, r := range l.rules {
-		if r.Name != rule || !r.lockout || r.Partition != nil {
+		if r.Name != rule || !r.lockout || r.Partition != nil || r.LimitsFor != nil {
 			continue
 		}
 		joined, err := r.subject(key)
@@ -204,14 +206,17 @@ func (l *Limiter) lockouts(caller, rule string, key []string) ([]policy.Charge, 
 		}
 		return charges, nil
 	}
-	return nil, fmt.Errorf("ratelimit: %s: no rule %q with a Lockout among its Limits and without a Partition", caller, rule)
+	return nil, fmt.Errorf("ratelimit: %s: no rule %q with a Lockout among its Limits, and without LimitsFor and Partition", caller, rule)
 }
 
 // subject returns the key that its parts make.
 func (r *rule) subject(parts []string) (string, error) {
+	if r.parts != nil && len(parts) > 0 && len(parts) != len(r.parts) {
+		return "", fmt.Errorf("rule %q: a key of %d parts: write %d", r.Name, len(parts), len(r.parts))
+	}
 	keys := make([]KeyFunc, len(parts))
 	for i, part := range parts {
-		if len(parts) == len(r.parts) {
+		if r.parts != nil {
 			part = r.parts[i](part)
 		}
 		keys[i] = func(*http.Request) (string, error) { return part, nil }
