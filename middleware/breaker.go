@@ -5,6 +5,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/stint-go/stint/policy"
 )
 
 // A breaker decides whether a node of the store is asked. It is stint's own, since
@@ -30,6 +32,7 @@ type breaker struct {
 	asked  time.Duration // when it was asked last
 	since  time.Time
 	err    error
+	of     policy.Charge // one that the node decided about when it failed
 }
 
 const (
@@ -92,12 +95,12 @@ func (b *breaker) answered(now time.Duration) (closed bool) {
 	b.strikes.Store(0)
 	closed = b.open.Load()
 	b.open.Store(false)
-	b.err = nil
+	b.err, b.of = nil, policy.Charge{}
 	return closed
 }
 
 // failed takes note of a call that failed. It is true if that opened the breaker.
-func (b *breaker) failed(began, now time.Duration, slow bool, err error) (opened bool) {
+func (b *breaker) failed(began, now time.Duration, slow bool, err error, of *policy.Charge) (opened bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
@@ -119,23 +122,33 @@ func (b *breaker) failed(began, now time.Duration, slow bool, err error) (opened
 	if b.strikes.Add(n) < maxStrikes {
 		return false
 	}
-	b.since, b.err = time.Now(), err
+	b.since, b.err, b.of = time.Now(), err, *of
 	b.opened, b.asked = now, now
 	b.wait, b.next = firstProbe, now+jittered(firstProbe)
 	b.open.Store(true)
 	return true
 }
 
-// forgotten closes a breaker that nobody has asked for a while: its node may be there
-// no more.
-func (b *breaker) forgotten(now, after time.Duration) bool {
+// replaced closes a breaker whose node has lost what it had to another one. It is
+// true if that closed it.
+func (b *breaker) replaced(nodes policy.Nodes) bool {
+	if b.node == "" || !b.open.Load() {
+		return false
+	}
+	b.mu.Lock()
+	of := b.of
+	b.mu.Unlock()
+	if heir := nodes.Node(&of); heir == "" || heir == b.node {
+		return false
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.open.Load() || now-b.asked < after {
+	if !b.open.Load() {
 		return false
 	}
 	b.strikes.Store(0)
 	b.open.Store(false)
+	b.err, b.of = nil, policy.Charge{}
 	return true
 }
 

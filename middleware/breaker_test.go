@@ -324,6 +324,7 @@ type nodal struct {
 	mu      sync.Mutex
 	hanging map[string]bool
 	asked   map[string]int
+	heirs   sync.Map // of nodes that others have replaced
 }
 
 func newNodal() *nodal {
@@ -332,7 +333,12 @@ func newNodal() *nodal {
 
 var _ policy.Nodes = (*nodal)(nil)
 
-func (n *nodal) Node(c *policy.Charge) string { return c.Key[:1] }
+func (n *nodal) Node(c *policy.Charge) string {
+	if heir, ok := n.heirs.Load(c.Key[:1]); ok {
+		return heir.(string)
+	}
+	return c.Key[:1]
+}
 
 func (n *nodal) hang(node string, hang bool) {
 	n.mu.Lock()
@@ -445,7 +451,17 @@ func TestOneLostNode(t *testing.T) {
 		assert.Equal(t, before, used(t, store.spy, "api", "open", "c1", hour))
 		asked := store.asked["c"]
 		assert.Equal(t, 503, send("a3", "c1").Code)
-		assert.Equal(t, asked, store.asked["c"], "nobody is asked for a request that is refused")
+		assert.Equal(t, before, used(t, store.spy, "api", "open", "c1", hour))
+		for range 4 {
+			assert.Equal(t, 200, send("d1", "c1").Code)
+		}
+		unavailable := l.Health().Unavailable
+		w = send("a3", "c1")
+		assert.Equal(t, 429, w.Code, "what can be decided is")
+		assert.Equal(t, "3600", w.Header().Get("Retry-After"))
+		assert.Equal(t, "open", seen.last(t).Rule)
+		assert.Equal(t, asked+4, store.asked["c"], "and nothing taken, nor given back")
+		assert.Equal(t, unavailable, l.Health().Unavailable)
 		assert.Len(t, l.Health().Failing, 2)
 
 		// They come back, and what is bypassed or local is the store's again.
@@ -461,12 +477,14 @@ func TestOneLostNode(t *testing.T) {
 	})
 }
 
-// A node that has left the store is forgotten, with its breaker.
-func TestNodeThatIsNoMoreIsForgotten(t *testing.T) {
+// A node that nobody asks any more is failing as long as it has its keys: once another
+// has them it is forgotten, with its breaker.
+func TestNodeThatIsReplacedIsForgotten(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
+		var seen events
 		store := newNodal()
-		l := limiter(t, ratelimit.Config{Store: store, Observe: func(ratelimit.Event) {}, Rules: []ratelimit.Rule{
+		l := limiter(t, ratelimit.Config{Store: store, Observe: seen.observe, Rules: []ratelimit.Rule{
 			{Name: "open", Key: plainKey("X-Key"), Limits: []policy.Limit{policy.PerHour(100_000)}}}})
 		h := l.Handler(http.HandlerFunc(ok))
 		send := func(key string) {
@@ -474,19 +492,45 @@ func TestNodeThatIsNoMoreIsForgotten(t *testing.T) {
 			r.Header.Set("X-Key", key)
 			h.ServeHTTP(httptest.NewRecorder(), r)
 		}
-		store.hang("a", true)
-		send("a")
-		for range 15 {
-			assert.Len(t, l.Health().Failing, 1)
-			send("b")
-			time.Sleep(time.Second - time.Millisecond*50)
+		troubles := func() (lost, back int) {
+			seen.mu.Lock()
+			defer seen.mu.Unlock()
+			for _, e := range seen.all {
+				switch e.Kind {
+				case ratelimit.StoreLost:
+					lost++
+				case ratelimit.StoreBack:
+					assert.Equal(t, "a", e.Node)
+					back++
+				}
+			}
+			return lost, back
+		}
+		for i := range 2 {
+			store.hang("a", true)
 			send("a")
+			for range 3600 {
+				assert.Len(t, l.Health().Failing, 1)
+				send("b")
+				time.Sleep(time.Second)
+			}
+			lost, back := troubles()
+			assert.Equal(t, i+1, lost)
+			assert.Equal(t, i, back)
+			store.heirs.Store("a", "") // a moment when it is not known whose its keys are
+			assert.Len(t, l.Health().Failing, 1)
+			store.heirs.Store("a", "c")
+			if i == 0 {
+				assert.True(t, l.Health().OK(), "who looks sees it at once")
+			}
+			send("a") // it is the other's
+			lost, back = troubles()
+			assert.Equal(t, i+1, lost)
+			assert.Equal(t, i+1, back)
+			assert.True(t, l.Health().OK())
+			assert.EqualValues(t, i+1, l.Health().Bypassed, "that which found it failing")
+			store.heirs.Delete("a")
 		}
-		for range 15 {
-			send("b")
-			time.Sleep(time.Second)
-		}
-		assert.True(t, l.Health().OK())
 	})
 }
 

@@ -106,7 +106,7 @@ const (
 	// probe now and then.
 	StoreLost
 
-	// StoreBack: a node that had failed answers again.
+	// StoreBack: a node that had failed answers again, or another has taken its place.
 	StoreBack
 
 	// Rescaled: the limits of a rule are scaled by another factor than at the

@@ -100,14 +100,30 @@ func (p *pass) ask(client context.Context) {
 	}
 	if l.health.troubled.Load() > 0 {
 		p.turnAway()
-		if len(p.charges) == 0 || p.shut != nil { // nothing is taken for a request that is refused
+		switch {
+		case len(p.charges) == 0:
 			p.judge(nil)
+			return
+		case p.shut != nil:
+			p.askShut(client)
 			return
 		}
 	}
 	ctx, cancel := l.bounded(client)
 	err := l.health.take(ctx, p.ticket, p.charges, &p.decision)
 	cancel()
+	p.judge(err)
+}
+
+// askShut asks what is left of a request that is refused with 503, unless that refuses
+// it by itself: who is blocked is told so. Nothing is taken.
+func (p *pass) askShut(client context.Context) {
+	ctx, cancel := p.limiter.bounded(client)
+	defer cancel()
+	err := p.limiter.health.peek(ctx, p.charges, &p.decision)
+	if p.decision.Verdict != policy.Refused {
+		p.decision.Verdict = policy.Unknown
+	}
 	p.judge(err)
 }
 

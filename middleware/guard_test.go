@@ -608,7 +608,9 @@ func TestUnblockByOtherKeys(t *testing.T) {
 	}
 	l := limiter(t, ratelimit.Config{Rules: []ratelimit.Rule{{
 		Name: "login", Key: accountOf, Limits: []policy.Limit{policy.Lockout(10, time.Hour)},
-		LimitsFor: func(*http.Request) ([]policy.Limit, error) { return []policy.Limit{policy.Lockout(2, time.Minute)}, nil },
+		LimitsFor: func(*http.Request) ([]policy.Limit, error) {
+			return []policy.Limit{policy.Lockout(2, time.Minute)}, nil
+		},
 	}}})
 	_, err := l.Blocked(t.Context(), "login", "bob")
 	require.ErrorContains(t, err, "LimitsFor")

@@ -49,6 +49,7 @@ func (h Health) OK() bool { return len(h.Failing) == 0 }
 // dashboards. It asks nobody, and is quick. Limiters made by With share it.
 func (l *Limiter) Health() Health {
 	h := l.health
+	h.forget()
 	return Health{
 		Failing:     h.failing(),
 		Bypassed:    h.bypassed.Load(),
@@ -145,8 +146,11 @@ func (h *health) peek(ctx context.Context, charges []policy.Charge, d *policy.De
 // heard takes note of an answer, by nodes.
 func (h *health) heard(ctx context.Context, began time.Duration, charges []policy.Charge, d *policy.Decision, err error) {
 	now := h.now()
-	if blameless(charges, err) {
+	switch {
+	case errors.Is(err, policy.ErrKey):
 		err = nil // it was an answer, and no good one
+	case err != nil && (errors.Is(err, context.Canceled) || policy.CheckCharges(charges) != nil):
+		return // it was none, and not the store's fault
 	}
 	slow := err != nil && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded))
 	for i := range charges {
@@ -157,7 +161,7 @@ func (h *health) heard(ctx context.Context, began time.Duration, charges []polic
 		switch {
 		case err == nil || d.Verdict != policy.Unknown && d.Results[i].Verdict != policy.Unknown:
 			h.answered(b, now)
-		case b.failed(began, now, slow, err):
+		case b.failed(began, now, slow, err, &charges[i]):
 			h.troubled.Add(1)
 			h.emit(Event{Kind: StoreLost, Node: b.node, Err: err})
 		}
@@ -175,12 +179,6 @@ func (h *health) answered(b *breaker, now time.Duration) {
 	}
 }
 
-// blameless tells errors that say nothing of the store's health: of one key, of the
-// charges, and of somebody who did not wait.
-func blameless(charges []policy.Charge, err error) bool {
-	return err != nil && (errors.Is(err, policy.ErrKey) || errors.Is(err, context.Canceled) || policy.CheckCharges(charges) != nil)
-}
-
 // away returns how a breaker failed that turns requests away.
 func (b *breaker) away() error {
 	_, err := b.failure()
@@ -196,21 +194,30 @@ func (h *health) mayWait(l *Limiter, c *policy.Charge) bool {
 	return l.inMemory || h.troubled.Load() == 0 || !h.breaker(c).open.Load()
 }
 
-// sweep forgets nodes that nobody asks any more: they have left the store.
+// sweep forgets nodes now and then.
 func (h *health) sweep(now time.Duration) {
-	const every, after = time.Second, 10 * time.Second
+	const every = time.Second
 	h.mu.Lock()
 	due := now-h.swept >= every
 	if due {
 		h.swept = now
 	}
 	h.mu.Unlock()
-	if !due {
+	if due {
+		h.forget()
+	}
+}
+
+// forget closes the breakers of nodes that others have replaced: nobody would ask
+// them again.
+func (h *health) forget() {
+	if h.nodes == nil || h.troubled.Load() == 0 {
 		return
 	}
 	for b := range h.all {
-		if b.node != "" && b.forgotten(now, after) {
+		if b.replaced(h.nodes) {
 			h.troubled.Add(-1)
+			h.emit(Event{Kind: StoreBack, Node: b.node})
 		}
 	}
 }
