@@ -47,3 +47,10 @@ func (l *Limiter) Memory() policy.Store {
 	}
 	return l.local.store
 }
+
+// Remembered tells whether there is a memory in the place of a store.
+func Remembered(store policy.Store) bool {
+	memories.Lock()
+	defer memories.Unlock()
+	return memories.by[store] != nil
+}

@@ -18,11 +18,12 @@ type fallback struct {
 	name  string
 	given int // Config.Instances
 
-	mu     sync.Mutex
-	store  *memstore.Store // nil if no rule needs it
-	leases *leases
-	count  func() int
-	leave  func()
+	mu      sync.Mutex
+	store   *memstore.Store // nil if no rule needs it
+	release func()
+	leases  *leases
+	count   func() int
+	leave   func()
 }
 
 // start makes ready to count in memory, in the place of a store.
@@ -44,7 +45,7 @@ func (f *fallback) start(instead policy.Store) error {
 	default:
 		return fmt.Errorf("FailLocal shares the limits among instances, and the Store %T does not count them: write how many there are in Config.Instances", instead)
 	}
-	f.store = memstore.New(memstore.Options{})
+	f.store, f.release = memoryFor(instead)
 	f.leases = &leases{store: f.store}
 	return nil
 }
@@ -71,7 +72,40 @@ func (f *fallback) close() {
 		f.leave = nil
 	}
 	f.leases.close()
-	_ = f.store.Close() // it has nothing to fail
+	f.release()
+}
+
+// memories are what Limiters count in while their stores are away. Those over one
+// store share one, as they share the store: else each would admit the whole share of a
+// limit that they count together.
+var memories = struct {
+	sync.Mutex
+	by map[policy.Store]*memory
+}{by: map[policy.Store]*memory{}}
+
+type memory struct {
+	store *memstore.Store
+	users int
+}
+
+// memoryFor returns the memory in the place of a store, until it is released.
+func memoryFor(instead policy.Store) (store *memstore.Store, release func()) {
+	memories.Lock()
+	defer memories.Unlock()
+	m, ok := memories.by[instead]
+	if !ok {
+		m = &memory{store: memstore.New(memstore.Options{})}
+		memories.by[instead] = m
+	}
+	m.users++
+	return m.store, sync.OnceFunc(func() {
+		memories.Lock()
+		defer memories.Unlock()
+		if m.users--; m.users == 0 {
+			delete(memories.by, instead)
+			_ = m.store.Close() // it has nothing to fail
+		}
+	})
 }
 
 // prepare makes the Limiter that counts in memory what the store cannot, if one of

@@ -79,7 +79,9 @@ type Guard struct {
 	// Skip lets a request pass all rules, as in [Rule].
 	Skip func(*http.Request) bool
 
-	// Fail says what happens when the store fails.
+	// Fail says what happens when the store fails, which a flood of guesses may bring
+	// about: when more come at once than it can answer within the budget. FailOpen, the
+	// zero value, lets them pass then, uncounted. FailLocal counts them in memory.
 	Fail FailMode
 }
 

@@ -33,6 +33,7 @@ func Example_guard() {
 		Known: func(r *http.Request) bool { // a cookie that logins set, signed
 			return hasDevice(r)
 		},
+		Fail: ratelimit.FailLocal, // guesses count while the store is away, too
 	}
 	limits := ratelimit.Must(ratelimit.New(ratelimit.Config{Store: store, Rules: login.Rules()}))
 	r.With(limits.Handler).Post("/login", logIn)

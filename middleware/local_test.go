@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -68,6 +69,38 @@ func TestFailLocal(t *testing.T) {
 		synctest.Wait()
 		assert.EqualValues(t, 4, used(t, store, "api", "per_key", hashed("a"), limit), "what was admitted meanwhile is not charged")
 		assert.Equal(t, map[int]int{200: 6, 429: 1}, statuses(h, "a", 7))
+	})
+}
+
+// Limiters that count together do so in memory too, in any order of coming and going.
+func TestFailLocalOfTwoLimiters(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		config := func(name string, store policy.Store) ratelimit.Config {
+			return ratelimit.Config{Name: name, Store: store, Instances: 2, Observe: func(ratelimit.Event) {},
+				Rules: []ratelimit.Rule{ruleOf(ratelimit.FailLocal, policy.FixedWindow(10, time.Hour))}}
+		}
+		one := limiter(t, config("api", store))
+		two := ratelimit.Must(ratelimit.New(config("api", store)))
+		other, unlike := limiter(t, config("other", store)), limiter(t, config("api", newSpy()))
+		store.fail(hangs)
+		served := func(l *ratelimit.Limiter) int { return statuses(l.Handler(http.HandlerFunc(ok)), "a", 10)[200] }
+		assert.Equal(t, 3, statuses(two.Handler(http.HandlerFunc(ok)), "a", 3)[200])
+		assert.Equal(t, 2, served(one))
+		assert.Equal(t, 0, served(two))
+		assert.Equal(t, 5, served(other), "under another name it counts by itself")
+		assert.Equal(t, 10, served(unlike), "and over another store")
+		require.NoError(t, two.Close())
+		require.NoError(t, two.Close())
+		assert.Equal(t, 0, served(one))
+		three := ratelimit.Must(ratelimit.New(config("api", store)))
+		assert.Equal(t, 0, served(three))
+		require.NoError(t, three.Close())
+		assert.True(t, ratelimit.Remembered(store))
+		require.NoError(t, one.Close())
+		require.NoError(t, other.Close())
+		assert.False(t, ratelimit.Remembered(store), "nothing is left of closed Limiters")
 	})
 }
 
@@ -339,6 +372,35 @@ func TestFailLocalOverAClosedMemstore(t *testing.T) {
 	w := httptest.NewRecorder()
 	l.Limits().ServeHTTP(w, request("/", "a"))
 	assert.Equal(t, 503, w.Code, "what is shown is the store's")
+}
+
+// A thousand guesses at once, more than the store can answer in time: those that it does
+// not answer are counted in memory, so that no flood passes by being one.
+func TestFailLocalGuardAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		var asked, reached atomic.Int64
+		store.fail(func(ctx context.Context) error {
+			if asked.Add(1) > 7 {
+				return hangs(ctx)
+			}
+			return nil
+		})
+		guard := ratelimit.Guard{Name: "login", IP: plainKey("X-API-Key"), PerIP: policy.Lockout(10, time.Hour), Fail: ratelimit.FailLocal}
+		l := limiter(t, ratelimit.Config{Store: store, Instances: 1, Rules: guard.Rules(), Observe: func(ratelimit.Event) {}})
+		h := l.Handler(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			reached.Add(1)
+			time.Sleep(time.Second)
+			w.WriteHeader(http.StatusUnauthorized)
+		}))
+		var guesses sync.WaitGroup
+		for range 1000 {
+			guesses.Go(func() { get(h, "/", "a") })
+		}
+		guesses.Wait()
+		assert.EqualValues(t, 7+10, reached.Load(), "a limit of each")
+	})
 }
 
 // Failures are counted in memory while the store is away, and an operator's Unblock

@@ -131,9 +131,10 @@ const (
 	// equal share of each limit, rounded down, among the [Config.Instances] or as many
 	// as the store has counted. A share that rounds to nothing, or is less than what
 	// the request costs, or among a number that is not known yet, is FailClosed.
-	// Header fields tell of the share. Slots are shared too; what holds one of the
-	// store's is not counted among them. A Quota cannot be shared: among Limits it is
-	// an error of New, and one that LimitsFor chooses is FailClosed.
+	// Limiters over one Store that count together do so in memory, too. Header fields
+	// tell of the share. Slots are shared as well; what holds one of the store's is not
+	// counted among them. A Quota cannot be shared: among Limits it is an error of New,
+	// and one that LimitsFor chooses is FailClosed.
 	FailLocal
 )
 
