@@ -50,10 +50,9 @@ type Guard struct {
 
 	// Account says whose account a request is about, as it claims: the name that it
 	// logs in with. Spellings that differ in case ([strings.EqualFold]), or in space
-	// around them, are one.
-	// A request that names none (the key is empty, or [ErrNoKey]) shares no count
-	// with others that do not, and is counted by its network alone. Nil means that
-	// all are.
+	// around them, are one. A request that names none (the key is empty, or
+	// [ErrNoKey]) shares no count with others that do not, and is counted by its
+	// network alone. Nil means that all are.
 	Account KeyFunc
 
 	// Known tells whether a request comes from where the account's owner has been
