@@ -585,6 +585,32 @@ func TestProbeThatIsKnownInPart(t *testing.T) {
 	})
 }
 
+// What was cancelled is no answer: it neither opens a breaker nor closes it.
+func TestCancelledIsNoAnswer(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		store := newSpy()
+		l := limiter(t, ratelimit.Config{Store: store, Rules: []ratelimit.Rule{ruleOf(ratelimit.FailOpen, policy.PerHour(100))}, Observe: func(ratelimit.Event) {}})
+		h := l.Handler(http.HandlerFunc(ok))
+		cancelled := func(context.Context) error { return context.Canceled }
+		for _, open := range []bool{false, true} {
+			if open {
+				store.fail(hangs)
+				get(h, "/", "a")
+			}
+			store.fail(cancelled)
+			before := store.taken()
+			for range 20 {
+				get(h, "/", "a")
+				l.Quiet()
+				assert.Equal(t, !open, l.Health().OK())
+				time.Sleep(time.Second)
+			}
+			assert.GreaterOrEqual(t, store.taken(), before+19, "it is asked")
+		}
+	})
+}
+
 // A shy store is a nodal one that does not know its nodes at first.
 type shy struct {
 	*nodal
