@@ -129,8 +129,8 @@ func (b *breaker) failed(began, now time.Duration, slow bool, err error, of *pol
 	return true
 }
 
-// replaced closes a breaker whose node has lost what it had to another one. It is
-// true if that closed it.
+// replaced tells whether the node of an open breaker has lost to another one what it
+// had when it failed.
 func (b *breaker) replaced(nodes policy.Nodes) bool {
 	if b.node == "" || !b.open.Load() {
 		return false
@@ -138,9 +138,12 @@ func (b *breaker) replaced(nodes policy.Nodes) bool {
 	b.mu.Lock()
 	of := b.of
 	b.mu.Unlock()
-	if heir := nodes.Node(&of); heir == "" || heir == b.node {
-		return false
-	}
+	heir := nodes.Node(&of)
+	return heir != "" && heir != b.node
+}
+
+// forgotten closes the breaker. It is true if that closed it.
+func (b *breaker) forgotten() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if !b.open.Load() {

@@ -45,7 +45,12 @@ func (f *fallback) start(instead policy.Store) error {
 	default:
 		return fmt.Errorf("FailLocal shares the limits among instances, and the Store %T does not count them: write how many there are in Config.Instances", instead)
 	}
-	f.store, f.release = memoryFor(instead)
+	if alone { // it fails once it is closed, at most
+		own := memstore.New(memstore.Options{})
+		f.store, f.release = own, func() { _ = own.Close() }
+	} else {
+		f.store, f.release = memoryFor(instead)
+	}
 	f.leases = &leases{store: f.store}
 	return nil
 }
@@ -152,9 +157,7 @@ func (p *pass) ask(client context.Context) {
 // askShut asks what is left of a request that is refused with 503, unless that refuses
 // it by itself: who is blocked is told so. Nothing is taken.
 func (p *pass) askShut(client context.Context) {
-	ctx, cancel := p.limiter.bounded(client)
-	defer cancel()
-	err := p.limiter.health.peek(ctx, p.charges, &p.decision)
+	err := p.peekByNode(client)
 	if p.decision.Verdict != policy.Refused {
 		p.decision.Verdict = policy.Unknown
 	}
@@ -168,17 +171,49 @@ func (p *pass) askPeek() {
 		p.judge(complete(p.charges, &p.decision, l.store.Peek(context.Background(), p.charges, &p.decision), false))
 		return
 	}
-	if l.health.troubled.Load() > 0 {
-		for i := range p.charges {
-			if b := l.health.breaker(&p.charges[i]); b.open.Load() {
-				p.judge(b.away())
-				return
+	p.judge(p.peekByNode(p.request.Context()))
+}
+
+// peekByNode peeks at each node by itself, since one that fails is nothing that the
+// others have to do with. What is not known then is Unknown, and there is an error.
+func (p *pass) peekByNode(client context.Context) (err error) {
+	h, d := p.limiter.health, &p.decision
+	nodes := make([]*breaker, len(p.charges))
+	for i := range p.charges {
+		nodes[i] = h.breaker(&p.charges[i])
+	}
+	d.Reset(len(p.charges))
+	for i, b := range nodes {
+		if slices.Index(nodes, b) < i {
+			continue // it was among those of another
+		}
+		if b.open.Load() {
+			err = b.away()
+			continue
+		}
+		var charges []policy.Charge
+		for j := i; j < len(nodes); j++ {
+			if nodes[j] == b {
+				charges = append(charges, p.charges[j])
+			}
+		}
+		var part policy.Decision
+		ctx, cancel := p.limiter.bounded(client)
+		failure := h.peek(ctx, charges, &part)
+		cancel()
+		if failure != nil {
+			err = failure
+			continue
+		}
+		d.Now, d.Verdict = part.Now, max(d.Verdict, part.Verdict)
+		for j, k := i, 0; j < len(nodes); j++ {
+			if nodes[j] == b {
+				d.Results[j] = part.Results[k]
+				k++
 			}
 		}
 	}
-	ctx, cancel := l.bounded(p.request.Context())
-	defer cancel()
-	p.judge(l.health.peek(ctx, p.charges, &p.decision))
+	return err
 }
 
 var errNoDecision = errors.New("ratelimit: the store answered without a decision")

@@ -72,7 +72,7 @@ type Guard struct {
 	// AfterResponse takes nothing at the door, where blocks alone are looked at, and
 	// counts a failure when it was answered: for whole APIs, whose clients send much
 	// at once and hardly fail. There may be as many failures more as requests are in
-	// flight.
+	// flight. A GET is no success by its status alone: see [Guard.Rules].
 	AfterResponse bool
 
 	// Skip lets a request pass all rules, as in [Rule].
@@ -91,27 +91,29 @@ type Guard struct {
 // own could go on guessing others' otherwise. It succeeds by [Succeeded], or by a
 // status below 400 that is no failure, if its method is POST, PUT, PATCH or DELETE:
 // the form of a login is answered 200, too. A handler that has panicked, or that has
-// written nothing when the request's context has ended, did not succeed, nor fail.
+// written nothing when the request's context has ended, did not succeed. Whether it
+// failed, Failed says.
 func (g Guard) Rules() []Rule {
 	network := g.IP
 	if network == nil {
 		network = ClientIP
 	}
-	parse := func(ip string) string { return networkOf(network, ip) }
+	address := func(ip string) []string { return networksOf(network, ip) }
+	name := func(account string) []string { return []string{oneSpelling(account)} }
 	rules := []Rule{g.rule(".ip", network, g.PerIP, policy.Lockout(100, 15*time.Minute))}
-	rules[0].parts = []func(string) string{parse}
+	rules[0].parts = []func(string) []string{address}
 	if g.Account == nil {
 		return rules
 	}
 	account := accountKey(g.Account)
 	pair := g.rule(".pair", Join(network, account), g.PerPair, policy.Lockout(10, 15*time.Minute))
-	pair.optional, pair.clears, pair.parts = true, true, []func(string) string{parse, oneSpelling}
+	pair.optional, pair.clears, pair.parts = true, true, []func(string) []string{address, name}
 	rules = append(rules, pair)
 	if g.Known == nil {
 		return rules
 	}
 	all := g.rule(".account", account, g.PerAccount, policy.Lockout(100, time.Hour))
-	all.optional, all.parts = true, []func(string) string{oneSpelling}
+	all.optional, all.parts = true, []func(string) []string{name}
 	all.Skip = func(r *http.Request) bool { return g.Skip != nil && g.Skip(r) || g.Known(r) }
 	return append(rules, all)
 }
@@ -148,6 +150,9 @@ func accountKey(account KeyFunc) KeyFunc {
 // simple case folding, which joins more than pairs: k, K and the sign of the kelvin.
 func oneSpelling(account string) string {
 	return strings.Map(func(r rune) rune {
+		if unicode.SimpleFold(r) == r {
+			return r
+		}
 		least := r
 		for other := unicode.SimpleFold(r); other != r; other = unicode.SimpleFold(other) {
 			least = min(least, other)
@@ -156,21 +161,26 @@ func oneSpelling(account string) string {
 	}, strings.TrimSpace(account))
 }
 
-// networkOf returns what a KeyFunc says of a peer with that address, and what is no
-// address as it is: the name of a network, say.
-func networkOf(network KeyFunc, ip string) (key string) {
+// networksOf returns the keys that an address may be counted by: itself, as it may be
+// where a KeyFunc finds it in a header field, and its network, by what the KeyFunc says
+// of a connection's peer.
+func networksOf(network KeyFunc, ip string) (keys []string) {
+	keys = []string{ip}
 	addr, err := netip.ParseAddr(ip)
 	if err != nil {
-		return ip
+		return keys
 	}
-	defer func() {
-		if recover() != nil { // it needs more of a request than there is
-			key = ip
-		}
-	}()
+	defer func() { _ = recover() }() // it needs more of a request than there is
 	r := &http.Request{Method: http.MethodGet, URL: &url.URL{Path: "/"}, Header: http.Header{}, RemoteAddr: netip.AddrPortFrom(addr, 0).String()}
-	if key, err = network(r); err != nil || key == "" {
-		return ip
+	key, err := network(r)
+	if err != nil || key == ip {
+		return keys
 	}
-	return key
+	addr = addr.Unmap().WithZone("")
+	if one, err := netip.ParseAddr(key); err == nil && one == addr {
+		keys = append(keys, key)
+	} else if many, err := netip.ParsePrefix(key); err == nil && many.Contains(addr) {
+		keys = append(keys, key)
+	}
+	return keys
 }

@@ -45,11 +45,11 @@ type Failure struct {
 // OK tells whether all of the store is asked.
 func (h Health) OK() bool { return len(h.Failing) == 0 }
 
-// Health tells how the Limiter does with its store: for readiness checks and
-// dashboards. It asks nobody, and is quick. Limiters made by With share it.
+// Health tells how the Limiter does with its store: for alarms and dashboards. It asks
+// nobody, and is quick. That a node answers again is learnt from requests: an instance
+// that gets none since it is not OK never will be. Limiters made by With share it.
 func (l *Limiter) Health() Health {
 	h := l.health
-	h.forget()
 	return Health{
 		Failing:     h.failing(),
 		Bypassed:    h.bypassed.Load(),
@@ -113,7 +113,7 @@ func (h *health) all(yield func(*breaker) bool) {
 
 func (h *health) failing() (failing []Failure) {
 	for b := range h.all {
-		if since, err := b.failure(); !since.IsZero() {
+		if since, err := b.failure(); !since.IsZero() && !b.replaced(h.nodes) {
 			failing = append(failing, Failure{Node: b.node, Since: since, Err: err})
 		}
 	}
@@ -146,12 +146,10 @@ func (h *health) peek(ctx context.Context, charges []policy.Charge, d *policy.De
 // heard takes note of an answer, by nodes.
 func (h *health) heard(ctx context.Context, began time.Duration, charges []policy.Charge, d *policy.Decision, err error) {
 	now := h.now()
-	switch {
-	case errors.Is(err, policy.ErrKey):
+	if errors.Is(err, policy.ErrKey) {
 		err = nil // it was an answer, and no good one
-	case err != nil && (errors.Is(err, context.Canceled) || policy.CheckCharges(charges) != nil):
-		return // it was none, and not the store's fault
 	}
+	blameless := err != nil && (errors.Is(err, context.Canceled) || policy.CheckCharges(charges) != nil)
 	slow := err != nil && (ctx.Err() != nil || errors.Is(err, context.DeadlineExceeded))
 	for i := range charges {
 		if i > 0 && (h.nodes == nil || charges[i].Place() == charges[i-1].Place()) {
@@ -161,6 +159,7 @@ func (h *health) heard(ctx context.Context, began time.Duration, charges []polic
 		switch {
 		case err == nil || d.Verdict != policy.Unknown && d.Results[i].Verdict != policy.Unknown:
 			h.answered(b, now)
+		case blameless: // it was no answer either
 		case b.failed(began, now, slow, err, &charges[i]):
 			h.troubled.Add(1)
 			h.emit(Event{Kind: StoreLost, Node: b.node, Err: err})
@@ -194,7 +193,8 @@ func (h *health) mayWait(l *Limiter, c *policy.Charge) bool {
 	return l.inMemory || h.troubled.Load() == 0 || !h.breaker(c).open.Load()
 }
 
-// sweep forgets nodes now and then.
+// sweep forgets now and then the nodes that others have replaced: nobody would ask them
+// again.
 func (h *health) sweep(now time.Duration) {
 	const every = time.Second
 	h.mu.Lock()
@@ -203,19 +203,11 @@ func (h *health) sweep(now time.Duration) {
 		h.swept = now
 	}
 	h.mu.Unlock()
-	if due {
-		h.forget()
-	}
-}
-
-// forget closes the breakers of nodes that others have replaced: nobody would ask
-// them again.
-func (h *health) forget() {
-	if h.nodes == nil || h.troubled.Load() == 0 {
+	if !due {
 		return
 	}
 	for b := range h.all {
-		if b.replaced(h.nodes) {
+		if b.replaced(h.nodes) && b.forgotten() {
 			h.troubled.Add(-1)
 			h.emit(Event{Kind: StoreBack, Node: b.node})
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/stint-go/stint/policy"
@@ -196,36 +197,54 @@ func (l *Limiter) lockouts(caller, rule string, key []string) ([]policy.Charge, 
 		if r.Name != rule || !r.lockout || r.Partition != nil || r.LimitsFor != nil {
 			continue
 		}
-		joined, err := r.subject(key)
+		subjects, err := r.subjects(key)
 		if err != nil {
 			return nil, fmt.Errorf("ratelimit: %s: %w", caller, err)
 		}
-		charges := make([]policy.Charge, len(r.Limits))
-		for i := range charges {
-			charges[i] = policy.Charge{Limit: r.Limits[i], Scope: r.scope, Key: joined}
+		var charges []policy.Charge
+		for _, subject := range subjects {
+			for _, l := range r.Limits {
+				charges = append(charges, policy.Charge{Limit: l, Scope: r.scope, Key: subject})
+			}
 		}
 		return charges, nil
 	}
 	return nil, fmt.Errorf("ratelimit: %s: no rule %q with a Lockout among its Limits, and without LimitsFor and Partition", caller, rule)
 }
 
-// subject returns the key that its parts make.
-func (r *rule) subject(parts []string) (string, error) {
-	if r.parts != nil && len(parts) > 0 && len(parts) != len(r.parts) {
-		return "", fmt.Errorf("rule %q: a key of %d parts: write %d", r.Name, len(parts), len(r.parts))
+// subjects returns the keys that the parts of one may mean.
+func (r *rule) subjects(parts []string) ([]string, error) {
+	switch {
+	case len(parts) == 0:
+		return nil, errors.New("no key: write whose it is")
+	case r.parts != nil && len(parts) != len(r.parts):
+		return nil, fmt.Errorf("rule %q: a key of %d parts: write %d", r.Name, len(parts), len(r.parts))
 	}
-	keys := make([]KeyFunc, len(parts))
+	combined := [][]KeyFunc{nil}
 	for i, part := range parts {
+		readings := []string{part}
 		if r.parts != nil {
-			part = r.parts[i](part)
+			readings = r.parts[i](part)
 		}
-		keys[i] = func(*http.Request) (string, error) { return part, nil }
+		var longer [][]KeyFunc
+		for _, keys := range combined {
+			for _, reading := range readings {
+				said := func(*http.Request) (string, error) { return reading, nil }
+				longer = append(longer, append(slices.Clip(keys), said))
+			}
+		}
+		combined = longer
 	}
-	switch len(parts) {
-	case 0:
-		return "", errors.New("no key: write whose it is")
-	case 1:
-		return ask(keys[0], nil)
+	subjects := make([]string, len(combined))
+	for i, keys := range combined {
+		key := keys[0]
+		if len(keys) > 1 {
+			key = Join(keys...)
+		}
+		var err error
+		if subjects[i], err = ask(key, nil); err != nil {
+			return nil, err
+		}
 	}
-	return Join(keys...)(nil)
+	return subjects, nil
 }

@@ -32,7 +32,7 @@ type Outcome struct {
 // response writer is wrapped for this, with all that it can do.
 func (l *Limiter) observed(led *ledger, ticket policy.Ticket, w http.ResponseWriter, r *http.Request, next http.Handler) {
 	var m httpsnoop.Metrics
-	began, panicked := time.Now(), true
+	began, panicked, submits := time.Now(), true, l.submits(r) // before a handler changes the header
 	defer func() {
 		o := Outcome{Status: m.Code, Written: m.Written, Elapsed: time.Since(began)}
 		silent := m.Code == 0 && m.Written == 0
@@ -44,7 +44,7 @@ func (l *Limiter) observed(led *ledger, ticket policy.Ticket, w http.ResponseWri
 			o.Status = http.StatusOK
 		}
 		cut := panicked || silent && r.Context().Err() != nil
-		led.conclude(l, ticket, r, o, !cut && o.Status < http.StatusBadRequest && l.submits(r))
+		led.conclude(l, ticket, r, o, !cut && o.Status < http.StatusBadRequest && submits)
 	}()
 	m.CaptureMetrics(w, func(w http.ResponseWriter) { next.ServeHTTP(w, r) })
 	panicked = false

@@ -105,10 +105,10 @@ type Rule struct {
 	// its floor. A factor that was set by hand makes no difference between them.
 	Critical bool
 
-	guards   bool                  // a Guard's: it locks out
-	optional bool                  // passes a request without key
-	clears   bool                  // forgets failures at a success
-	parts    []func(string) string // of a key: how an operator's are read
+	guards   bool                    // a Guard's: it locks out
+	optional bool                    // passes a request without key
+	clears   bool                    // forgets failures at a success
+	parts    []func(string) []string // of a key: how an operator's are read
 }
 
 // LimitsFunc chooses limits by request, for [Rule.LimitsFor].
