@@ -529,6 +529,10 @@ func TestClosedRequestsAskNodeByNode(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		require.Equal(t, 503, send("a", "b", "c"))
 		require.Equal(t, []string{"a", "b"}, failing(), "c is well")
+		settled := len(store.settles)
+		require.Equal(t, 503, send("a", "d", "c"))
+		require.Len(t, store.settles, settled)
+		require.EqualValues(t, 1, used(t, store.spy, "api", "C", "c", hour), "nothing is taken, nor given back")
 		require.Equal(t, 200, send("d", "d", "c")) // the last of c's
 		require.Equal(t, 429, send("a", "b", "c"))
 		require.Equal(t, 429, send("a", "d", "c"))

@@ -590,6 +590,10 @@ func TestUnblockByOtherKeys(t *testing.T) {
 			ip:      func(*http.Request) (string, error) { return "unknown", nil },
 			blocked: "unknown", other: "2001:db8::1",
 		},
+		"all of one network": {
+			ip:      func(*http.Request) (string, error) { return "192.0.2.0/24", nil },
+			blocked: "192.0.2.9", other: "2001:db8::1",
+		},
 		"by header": {ip: byHeader, blocked: "192.0.2.7", other: "192.0.2.8", change: func(r *http.Request) *http.Request {
 			r.Header.Set("X-Network", "192.0.2.7")
 			return r
