@@ -134,7 +134,7 @@ type weather struct {
 
 // change makes a fault, ends it, and waits until the cluster is well.
 func (w *weather) change(left time.Duration) {
-	const slow = 12 * time.Second // as a killed node's return is
+	const slow, quick = 12 * time.Second, 2 * time.Second // as a killed node's return is, and a failover
 	i := w.random.IntN(len(w.cluster.Nodes))
 	node, proxy := w.cluster.Nodes[i], w.proxies[i]
 	network := func(fault func(), end func()) func() {
@@ -144,10 +144,11 @@ func (w *weather) change(left time.Duration) {
 			end()
 		}
 	}
-	faults := []struct {
+	type spell struct {
 		name string
 		run  func()
-	}{
+	}
+	faults := []spell{
 		{"slow", network(func() { proxy.SetDelay(20 * time.Millisecond) }, proxy.Heal)},
 		{"held", network(proxy.Freeze, proxy.Heal)},
 		{"replies held", network(proxy.FreezeReplies, proxy.Heal)},
@@ -162,24 +163,26 @@ func (w *weather) change(left time.Duration) {
 		{"scripts forgotten", node.FlushScripts},
 		{"out of memory", network(node.FillUp, node.MakeRoom)},
 		{"no replicas", network(node.DenyWrites, node.AllowWrites)},
-		{"failover", func() {
-			w.cluster.Failover(i)
-			w.cluster.Failover(i)
-		}},
 		{"resharded", func() {
 			other, first := (i+1)%len(w.cluster.Nodes), i*16384/3+1
 			w.cluster.MoveSlots(i, other, first, first+500)
 			w.cluster.MoveSlots(other, i, first, first+500)
 		}},
-		{"killed", func() {
+	}
+	delay := w.cluster.FailoverDelay(i)
+	if left > delay+quick {
+		faults = append(faults, spell{"failover", func() {
+			w.cluster.Failover(i)
+			w.cluster.Failover(i)
+		}})
+	}
+	if left > delay+slow {
+		faults = append(faults, spell{"killed", func() {
 			w.cluster.Kill(i)
 			w.cluster.AwaitFailover(i)
 			node.Restart()
 			w.cluster.Failover(i)
-		}},
-	}
-	if left < w.cluster.KillDelay(i)+slow {
-		faults = faults[:len(faults)-1]
+		}})
 	}
 	fault := faults[w.random.IntN(len(faults))]
 	fault.run()

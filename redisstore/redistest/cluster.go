@@ -21,7 +21,7 @@ type Cluster struct {
 	Replicas []*Server
 
 	tb      testing.TB
-	changed [clusterNodes]time.Time // when a node and its replica changed places last
+	elected map[*Server]time.Time // when a server became a master last
 }
 
 const (
@@ -35,7 +35,7 @@ const (
 // with keys of their own.
 func StartCluster(tb testing.TB, args ...string) *Cluster {
 	tb.Helper()
-	c := &Cluster{tb: tb, Nodes: startNodes(tb, args)}
+	c := &Cluster{tb: tb, elected: map[*Server]time.Time{}, Nodes: startNodes(tb, args)}
 	c.join(tb)
 	return c
 }
@@ -47,7 +47,7 @@ func StartClusterWithReplicas(tb testing.TB, args ...string) *Cluster {
 	args = append([]string{
 		"--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1", "--cluster-replica-validity-factor", "0",
 	}, args...)
-	c := &Cluster{tb: tb, Nodes: startNodes(tb, args), Replicas: startNodes(tb, args)}
+	c := &Cluster{tb: tb, elected: map[*Server]time.Time{}, Nodes: startNodes(tb, args), Replicas: startNodes(tb, args)}
 	c.join(tb)
 	c.follow()
 	return c

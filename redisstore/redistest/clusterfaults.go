@@ -11,8 +11,8 @@ import (
 )
 
 // Failover makes the i-th node's replica the master of its slots, or the node again
-// if the replica is: as an operator does, without a loss. It returns when the two have
-// changed places.
+// if the replica is: as an operator does, without a loss, after FailoverDelay at
+// most. It returns when the two have changed places.
 func (c *Cluster) Failover(i int) {
 	c.tb.Helper()
 	var heir, old *Server
@@ -24,6 +24,7 @@ func (c *Cluster) Failover(i int) {
 		}
 		return old.Followed(1)
 	})
+	time.Sleep(c.delay(heir))
 	Await(c.tb, "a failover", func() bool {
 		if heir.role() == "master" {
 			return true
@@ -52,20 +53,24 @@ func (c *Cluster) TakeOver(i int) {
 	c.AwaitFailover(i)
 }
 
-// Kill kills the i-th node so that its replica can follow it, after KillDelay.
+// Kill kills the i-th node so that its replica can follow it, after FailoverDelay at most.
 func (c *Cluster) Kill(i int) {
-	time.Sleep(c.KillDelay(i))
+	time.Sleep(c.delay(c.Replicas[i]))
 	c.Nodes[i].Kill()
 }
 
-// KillDelay returns how long Kill waits before it kills the i-th node: until eight
-// seconds after it and its replica changed places, and one more. For so long a
-// replica keeps the votes of its last election. If its master dies then, Redis 7.0
-// counts them once more instead of asking anew, and to the other nodes an heir with an
-// old epoch is none.
-func (c *Cluster) KillDelay(i int) time.Duration {
+// FailoverDelay returns how long Kill and Failover may have to wait before the i-th node
+// and its replica change places, once or back and forth: until eight seconds after the
+// heir's last election, and one more. For so long it keeps the votes of that. If it is to
+// follow its master then, Redis 7.0 counts them once more instead of asking anew, and to
+// the other nodes an heir with an old epoch is none: there are two masters, for good.
+func (c *Cluster) FailoverDelay(i int) time.Duration {
+	return max(c.delay(c.Nodes[i]), c.delay(c.Replicas[i]))
+}
+
+func (c *Cluster) delay(heir *Server) time.Duration {
 	const votes = 8 * time.Second // twice the wait for them, which is twice the nodes' timeout
-	return max(0, time.Until(c.changed[i].Add(votes+time.Second)))
+	return max(0, time.Until(c.elected[heir].Add(votes+time.Second)))
 }
 
 // AwaitFailover waits until the i-th node, which may have been killed, or its replica
@@ -81,7 +86,11 @@ func (c *Cluster) AwaitFailover(i int) {
 		return c.Replicas[i].inWellCluster() &&
 			(c.Replicas[i].role() == "master") != (c.Nodes[i].role() == "master")
 	})
-	c.changed[i] = time.Now()
+	master := c.Nodes[i]
+	if c.Replicas[i].role() == "master" {
+		master = c.Replicas[i]
+	}
+	c.elected[master] = time.Now()
 }
 
 // Restore makes each of Nodes master again whose replica has taken its place, as one
@@ -93,6 +102,7 @@ func (c *Cluster) Restore() {
 	for i, node := range c.Nodes {
 		Await(c.tb, "a replica follows", func() bool {
 			if node.role() != "master" {
+				c.elected[c.Replicas[i]] = time.Now() // it may have been so just now
 				c.Failover(i)
 			}
 			return node.Followed(1)
