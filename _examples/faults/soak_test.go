@@ -207,6 +207,9 @@ func TestSoakProcess(t *testing.T) {
 			var d net.Dialer
 			return d.DialContext(ctx, network, s.Proxies[addr])
 		},
+		// Faults fill pools, up to 120 connections: by default their buffers are 8 MB,
+		// which hides what else there is.
+		ReadBufferSize: 4 << 10, WriteBufferSize: 4 << 10,
 	})
 	defer client.Close()
 	store := redisstore.Options{WaitReplicas: 1}.New(client)
