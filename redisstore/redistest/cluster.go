@@ -20,6 +20,11 @@ type Cluster struct {
 	// any. A failover makes a replica of a master, and changes nothing here.
 	Replicas []*Server
 
+	// Linger is how long MoveSlots leaves slots on their way whose keys have left, as a
+	// tool does that takes its time: nodes redirect by ASK meanwhile. Zero means not at
+	// all.
+	Linger time.Duration
+
 	tb      testing.TB
 	elected map[*Server]time.Time // when a server became a master last
 }

@@ -274,6 +274,7 @@ func (c *Cluster) MoveSlots(from, to, first, last int) {
 			}
 			slots = left
 		}
+		time.Sleep(c.Linger)
 		setSlots(target, "NODE", targetID)
 		setSlots(source, "NODE", targetID)
 		for i, node := range c.Nodes {
